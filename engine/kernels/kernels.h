@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright 2026 the inkling authors */
+
+/* The seam between the maths and the machine: one table of functions per instruction set.
+ * kernels-ref.c, plain C, defines what each of them computes; the others are held against it.
+ *
+ * Batch invariance: every kernel computes a row of its output from that row's input alone, in an
+ * order of sums that depends on the shapes M, S and position only, never on the number of rows or on
+ * how work is split over threads. On one table equal inputs give equal bits.
+ *
+ * Units: dims count values. Work over output groups is [group_begin, group_end), a group being
+ * INK_PACK_ROWS output values, so that threads take ranges of groups and never share a cache line
+ * of weights. All pointers 64-byte aligned unless said otherwise; rows of f32 buffers start at
+ * multiples of 16 values.
+ * Owns: nothing, allocates nothing. Errors: none; arguments are the engine's own.
+ * Thread: pure functions. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/quant.h"
+#include "engine/quant-blocks.h"
+
+/* Input rows quantised to int8 in blocks of 32 for the integer kernels:
+ * x[k] ~ d * q[k], |q| <= 127 (never -128), d = max|x| / 127; block_sum = sum of q.
+ * For row t, block b: q at [t * q_stride + 32 b], d, sum at [t * block_stride + b]. */
+typedef struct InkQuantRows {
+    int8_t *q;          /* [T, q_stride] */
+    float *d;           /* [T, block_stride] */
+    float *d_sum;       /* [T, block_stride]: d * block_sum, for types with a minimum */
+    int32_t *sum;       /* [T, block_stride]: block_sum */
+    size_t q_stride;    /* >= M, multiple of 64 */
+    size_t block_stride; /* >= M / 32, multiple of 16 */
+} InkQuantRows;
+
+/* Input of a matmul: `x` for INK_PACK_F32, `quant` for the others. */
+typedef struct InkMatmulInput {
+    const float *x; /* [T, x_stride] */
+    size_t x_stride;
+    const InkQuantRows *quant;
+} InkMatmulInput;
+
+/* out[t, 16 g .. 16 g + 15] = packed group g times input row t, for g in [group_begin, group_end)
+ * and t in [0, n_rows). `n_inputs` is M. Output rows are out_stride values apart. */
+typedef void InkMatmulFn(const void *packed, size_t group_begin, size_t group_end, size_t n_inputs,
+                         const InkMatmulInput *input, size_t n_rows, float *out, size_t out_stride);
+
+/* Keys and values of one attention block of INK_KV_BLOCK positions and one kv-head, f16:
+ * k [S][INK_KV_BLOCK] (transposed, so that 16 scores are one vector), v [INK_KV_BLOCK][S]. */
+#define INK_KV_BLOCK 16
+
+typedef struct InkAttention {
+    const uint16_t *const *k_blocks; /* [ceil((max position + 1) / INK_KV_BLOCK)] */
+    const uint16_t *const *v_blocks;
+    size_t head_size;        /* S, multiple of 16, at most 512 */
+    size_t n_heads_per_kv;   /* H / K query heads read this kv-head */
+    float scale;             /* applied to scores before the softmax */
+    const float *q;          /* row t, head h at q[t * q_stride + h * S] */
+    size_t q_stride;
+    float *out;              /* same layout as q */
+    size_t out_stride;
+    size_t n_rows;           /* rows at positions first_position + t */
+    size_t first_position;   /* row t sees positions 0 .. first_position + t */
+} InkAttention;
+
+typedef struct InkKernels {
+    const char *name; /* "ref", "avx2", "avx512" */
+
+    /* Packs rows [16 group_begin, 16 group_end) of a file tensor [n_outputs, n_inputs] whose rows
+     * are row_bytes apart and unaligned. The result is the same for every table. */
+    void (*pack[INK_PACK_MAX])(const uint8_t *rows, size_t row_bytes, uint32_t type,
+                               size_t n_outputs, size_t n_inputs, size_t group_begin,
+                               size_t group_end, void *packed);
+    InkMatmulFn *matmul[INK_PACK_MAX];
+
+    /* Rows [row_begin, row_end) of x [T, M]; M a multiple of 32. Not finite input gives d = NaN. */
+    void (*quantize_rows)(const float *x, size_t x_stride, size_t row_begin, size_t row_end,
+                          size_t n_inputs, InkQuantRows *out);
+
+    /* out = x / sqrt(mean(x^2) + eps) * weight, n values; out may be x. Source: 1910.07467. */
+    void (*rms_norm)(const float *x, const float *weight, size_t n, float eps, float *out);
+    /* gate = silu(gate) * up, n values. Source: 2002.05202. */
+    void (*silu_mul)(float *gate, const float *up, size_t n);
+    /* x += y, n values. */
+    void (*add)(float *x, const float *y, size_t n);
+    /* Rotates n_pairs pairs; `cos_sin` [n_pairs][2] is the caller's for this position.
+     * adjacent: pair i is (x[2i], x[2i+1]); else (x[i], x[i + n_pairs]). Source: 2104.09864. */
+    void (*rope)(float *x, const float *cos_sin, size_t n_pairs, bool adjacent);
+    /* f32 to f16 (nearest even) with stride between stored values, for the KV cache. */
+    void (*store_f16)(const float *x, size_t n, uint16_t *out, size_t out_stride);
+    /* Causal attention of one kv-head with online softmax over blocks in order of position.
+     * Source: 1805.02867, 2305.13245. */
+    void (*attention)(const InkAttention *a);
+    /* Largest value of x[0..n), n > 0, and whether all are numbers. */
+    float (*max)(const float *x, size_t n, bool *ret_all_numbers);
+} InkKernels;
+
+/* Bytes of a packed matrix [n_outputs, n_inputs]; false when it wraps or M is no multiple of the
+ * block. */
+bool ink_kernels_packed_bytes(InkPack pack, size_t n_outputs, size_t n_inputs, size_t *ret);
+
+extern const InkKernels ink_kernels_ref;
+#if defined(__x86_64__)
+extern const InkKernels ink_kernels_avx2;
+extern const InkKernels ink_kernels_avx512;
+#endif
+
+/* The best table that this machine runs; `wanted` ("ref", "avx2", "avx512", from INKLING_ISA) forces
+ * one. NULL when `wanted` is unknown or this machine lacks it. */
+const InkKernels *ink_kernels_select(const char *wanted);
+/* All tables that this machine runs, NULL-terminated, ref first: for tests and benches. */
+const InkKernels *const *ink_kernels_available(void);

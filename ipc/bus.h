@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright 2026 the inkling authors */
+
+/* The service's side of the bus: objects, requests and their owners, the well-known name.
+ *
+ * A request object belongs to the unique name that made it: others get UnknownObject, and its
+ * disconnect cancels all it has (InkServiceOps.cancel with INK_CANCEL_GONE).
+ * Owns: slots and request objects; borrows bus, event loop and ops.
+ * Errors: negative errno of sd-bus; -EEXIST when the name is taken. Thread: the loop thread. */
+#pragma once
+
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#include "ipc/service.h"
+
+typedef struct InkBus InkBus;
+
+/* Adds all vtables; call before ink_bus_claim_name(). */
+INK_MUST_CHECK int ink_bus_new(sd_bus *bus, sd_event *event, const InkServiceOps *ops,
+                               void *service, InkBus **ret, InkError *reterr);
+InkBus *ink_bus_free(InkBus *b);
+INK_DEFINE_CLEANUP(InkBus, ink_bus_free, ink_bus_free_p)
+INK_MUST_CHECK int ink_bus_claim_name(InkBus *b, InkError *reterr);
+
+/* After a change of state, model, window or the memory switch: PropertiesChanged. */
+void ink_bus_state_changed(InkBus *b);
+void ink_bus_memory_enabled_changed(InkBus *b);
+/* Refuses new work with ShuttingDown from here on. */
+void ink_bus_stop_accepting(InkBus *b);
+/* Request objects that have not ended. */
+size_t ink_bus_n_active(const InkBus *b);
