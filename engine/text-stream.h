@@ -30,5 +30,7 @@ void ink_text_stream_done(InkTextStream *s);
 /* Appends to `out` what may be shown now. 0, INK_TEXT_STREAM_STOPPED or -ENOMEM. */
 INK_MUST_CHECK int ink_text_stream_push(InkTextStream *s, const char *bytes, size_t n_bytes,
                                         InkBuffer *out);
-/* The end without a stop string: lets everything out, a torn sequence as one U+FFFD. */
+/* The end of the answer: lets everything out, a torn sequence as one U+FFFD. 0 or -ENOMEM, or
+ * INK_TEXT_STREAM_STOPPED when a whole stop string lay inside what was held for a longer one that
+ * began before it ("bc" in "abc" with the stops "abcd" and "bc"). */
 INK_MUST_CHECK int ink_text_stream_finish(InkTextStream *s, InkBuffer *out);
