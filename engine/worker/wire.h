@@ -44,7 +44,7 @@ typedef enum InkWireType {
     INK_WIRE_READY = 64, /* InkWireReady; id 0; sealed and waiting */
     INK_WIRE_LOADED,     /* InkWireLoaded */
     INK_WIRE_PROGRESS,   /* InkWireProgress; also the heartbeat, at least every 500 ms of work */
-    INK_WIRE_TEXT,       /* InkWireText, then 1..INK_WIRE_TEXT_BYTES bytes of valid UTF-8 */
+    INK_WIRE_TEXT,       /* InkWireText, then 1..INK_WIRE_TEXT_BYTES bytes of UTF-8, no NUL */
     INK_WIRE_IDS,        /* InkWireIds, then u32 ids[n] */
     INK_WIRE_FINISHED,   /* InkWireFinished */
     INK_WIRE_FAILED,     /* InkWireFailed */
