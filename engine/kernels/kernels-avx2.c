@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright 2026 the inkling authors */
+
+/* AVX2 with FMA and F16C. A group of 16 rows is done as two halves of 8, one after the other.
+ *
+ * No step can saturate: a lane of vpmaddubsw is at most 2 * 15 * 127 = 3,810 for Q4_1, and eight of
+ * them (a whole block) 30,480; for Q8_0 it is at most 2 * 128 * 127 = 32,512, widened at once. */
+
+#include "engine/kernels/kernels.h"
+
+#include <immintrin.h>
+
+#include "engine/kernels/pack.h"
+
+typedef __m256 Vec;
+#define VEC_N 8
+
+#define vec_load(p)               _mm256_loadu_ps(p)
+#define vec_store(p, a)           _mm256_storeu_ps((p), (a))
+#define vec_set1(x)               _mm256_set1_ps(x)
+#define vec_add(a, b)             _mm256_add_ps((a), (b))
+#define vec_sub(a, b)             _mm256_sub_ps((a), (b))
+#define vec_mul(a, b)             _mm256_mul_ps((a), (b))
+#define vec_div(a, b)             _mm256_div_ps((a), (b))
+#define vec_fma(a, b, c)          _mm256_fmadd_ps((a), (b), (c))
+#define vec_fnma(a, b, c)         _mm256_fnmadd_ps((a), (b), (c))
+#define vec_fmaddsub(a, b, c)     _mm256_fmaddsub_ps((a), (b), (c))
+#define vec_max(a, b)             _mm256_max_ps((a), (b))
+#define vec_min(a, b)             _mm256_min_ps((a), (b))
+#define vec_round(a)              _mm256_round_ps((a), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define vec_select_lt(a, b, x, y) _mm256_blendv_ps((y), (x), _mm256_cmp_ps((a), (b), _CMP_LT_OQ))
+#define vec_any_nan(a)            (_mm256_movemask_ps(_mm256_cmp_ps((a), (a), _CMP_UNORD_Q)) != 0)
+#define vec_load_f16(p)           _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p)))
+#define vec_store_f16(p, a)                                                                        \
+    _mm_storeu_si128((__m128i *)(p), _mm256_cvtps_ph((a), _MM_FROUND_TO_NEAREST_INT))
+#define vec_swap_pairs(a) _mm256_permute_ps((a), 0xb1)
+#define vec_dup_even(a)   _mm256_moveldup_ps(a)
+#define vec_dup_odd(a)    _mm256_movehdup_ps(a)
+
+/* a * 2^n by adding to the exponent: for results that are normal numbers. */
+static inline Vec vec_scale2(Vec a, Vec n)
+{
+    __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), exponent));
+}
+
+static inline float vec_reduce_add(Vec a)
+{
+    __m128 v = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+    return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
+}
+
+static inline float vec_reduce_max(Vec a)
+{
+    __m128 v = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    v = _mm_max_ps(v, _mm_movehl_ps(v, v));
+    return _mm_cvtss_f32(_mm_max_ss(v, _mm_movehdup_ps(v)));
+}
+
+static inline void vec_deinterleave(Vec a, Vec b, Vec *even, Vec *odd)
+{
+    __m256d evens = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));
+    __m256d odds = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd));
+    *even = _mm256_castpd_ps(_mm256_permute4x64_pd(evens, 0xd8));
+    *odd = _mm256_castpd_ps(_mm256_permute4x64_pd(odds, 0xd8));
+}
+
+#include "engine/kernels/float-tmpl.h"
+
+#define TILE_QUERIES     6
+#define SCORE_BLOCKS(nq) ((nq) <= 2 ? 2 : 1)
+#define VALUE_VECS(nq)   ((nq) <= 2 ? 4 : 2)
+#include "engine/kernels/attention-tmpl.h"
+
+#define MATMUL_COLUMNS 4
+#include "engine/kernels/matmul-tmpl.h"
+
+/* How far ahead of use weights are asked for: memory latency times one core's bandwidth. */
+#define PREFETCH_BYTES 2560
+
+ALWAYS_INLINE void prefetch_block(const void *block, size_t n_bytes)
+{
+    for (size_t i = 0; i < n_bytes; i += 64)
+        __builtin_prefetch((const char *)block + PREFETCH_BYTES + i);
+}
+
+ALWAYS_INLINE __m256i broadcast_quad(const int8_t *q)
+{
+    int32_t quad;
+    memcpy(&quad, q, sizeof quad);
+    return _mm256_set1_epi32(quad);
+}
+
+ALWAYS_INLINE void store_tile(float *out, size_t out_stride, Vec sums[][2], const int nc)
+{
+#pragma GCC unroll 4
+    for (int c = 0; c < nc; c++) {
+        vec_store(out + c * out_stride, sums[c][0]);
+        vec_store(out + c * out_stride + VEC_N, sums[c][1]);
+    }
+}
+
+ALWAYS_INLINE void clear_tile(Vec sums[][2], const int nc)
+{
+#pragma GCC unroll 4
+    for (int c = 0; c < nc; c++)
+        sums[c][0] = sums[c][1] = vec_set1(0);
+}
+
+ALWAYS_INLINE void tile_f32(const void *packed, size_t n_inputs, const InkMatmulInput *input,
+                            size_t t, float *out, size_t out_stride, const int nc)
+{
+    const float *weights = packed;
+    const float *x = input->x + t * input->x_stride;
+    Vec sums[MATMUL_COLUMNS][2];
+
+    clear_tile(sums, nc);
+    for (size_t k = 0; k < n_inputs; k++) {
+        Vec w_lower = vec_load(weights + k * INK_PACK_ROWS);
+        Vec w_upper = vec_load(weights + k * INK_PACK_ROWS + VEC_N);
+#pragma GCC unroll 4
+        for (int c = 0; c < nc; c++) {
+            Vec value = vec_set1(x[c * input->x_stride + k]);
+            sums[c][0] = vec_fma(w_lower, value, sums[c][0]);
+            sums[c][1] = vec_fma(w_upper, value, sums[c][1]);
+        }
+    }
+    store_tile(out, out_stride, sums, nc);
+}
+
+ALWAYS_INLINE __m256i widen_pairs(__m256i pairs)
+{
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+ALWAYS_INLINE void tile_q4_1(const void *packed, size_t n_inputs, const InkMatmulInput *input,
+                             size_t t, float *out, size_t out_stride, const int nc)
+{
+    const InkPackedQ4_1 *block = packed;
+    const InkQuantRows *in = input->quant;
+    const size_t q_stride = in->q_stride, d_stride = in->block_stride;
+    const int8_t *q = in->q + t * q_stride;
+    const float *d = in->d + t * d_stride;
+    const float *d_sum = in->d_sum + t * d_stride;
+    const __m256i low = _mm256_set1_epi8(0x0f);
+    Vec sums[MATMUL_COLUMNS][2];
+
+    clear_tile(sums, nc);
+    for (size_t b = 0; b < n_inputs / INK_PACK_K; b++, block++, q += INK_PACK_K) {
+        prefetch_block(block, sizeof *block);
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+            __m256i dots[MATMUL_COLUMNS];
+#pragma GCC unroll 4
+            for (int c = 0; c < nc; c++)
+                dots[c] = _mm256_setzero_si256();
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) {
+                __m256i bytes =
+                    _mm256_loadu_si256((const __m256i *)(block->qs + 64 * j + 32 * half));
+                __m256i w_low = _mm256_and_si256(bytes, low);
+                __m256i w_high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low);
+#pragma GCC unroll 4
+                for (int c = 0; c < nc; c++) {
+                    const int8_t *quads = q + c * q_stride + 4 * j;
+                    __m256i a = _mm256_maddubs_epi16(w_low, broadcast_quad(quads));
+                    __m256i e = _mm256_maddubs_epi16(w_high, broadcast_quad(quads + 16));
+                    dots[c] = _mm256_add_epi16(dots[c], _mm256_add_epi16(a, e));
+                }
+            }
+            Vec w_d = vec_load_f16(block->d + VEC_N * half);
+            Vec w_m = vec_load_f16(block->m + VEC_N * half);
+#pragma GCC unroll 4
+            for (int c = 0; c < nc; c++) {
+                Vec dot = _mm256_cvtepi32_ps(widen_pairs(dots[c]));
+                Vec scale = vec_mul(w_d, vec_set1(d[c * d_stride + b]));
+                sums[c][half] = vec_fma(dot, scale, sums[c][half]);
+                sums[c][half] = vec_fma(w_m, vec_set1(d_sum[c * d_stride + b]), sums[c][half]);
+            }
+        }
+    }
+    store_tile(out, out_stride, sums, nc);
+}
+
+/* vpmaddubsw wants one unsigned side: |w|, with the sign of w moved to the activation. Activations
+ * are never -128, and |-128| = 128 is right as an unsigned byte. */
+ALWAYS_INLINE void tile_q8_0(const void *packed, size_t n_inputs, const InkMatmulInput *input,
+                             size_t t, float *out, size_t out_stride, const int nc)
+{
+    const InkPackedQ8_0 *block = packed;
+    const InkQuantRows *in = input->quant;
+    const size_t q_stride = in->q_stride, d_stride = in->block_stride;
+    const int8_t *q = in->q + t * q_stride;
+    const float *d = in->d + t * d_stride;
+    Vec sums[MATMUL_COLUMNS][2];
+
+    clear_tile(sums, nc);
+    for (size_t b = 0; b < n_inputs / INK_PACK_K; b++, block++, q += INK_PACK_K) {
+        prefetch_block(block, sizeof *block);
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+            __m256i dots[MATMUL_COLUMNS];
+#pragma GCC unroll 4
+            for (int c = 0; c < nc; c++)
+                dots[c] = _mm256_setzero_si256();
+#pragma GCC unroll 8
+            for (int j = 0; j < 8; j++) {
+                __m256i w = _mm256_loadu_si256((const __m256i *)(block->qs + 64 * j + 32 * half));
+                __m256i w_abs = _mm256_abs_epi8(w);
+#pragma GCC unroll 4
+                for (int c = 0; c < nc; c++) {
+                    __m256i quad = broadcast_quad(q + c * q_stride + 4 * j);
+                    __m256i pairs = _mm256_maddubs_epi16(w_abs, _mm256_sign_epi8(quad, w));
+                    dots[c] = _mm256_add_epi32(dots[c], widen_pairs(pairs));
+                }
+            }
+            Vec w_d = vec_load_f16(block->d + VEC_N * half);
+#pragma GCC unroll 4
+            for (int c = 0; c < nc; c++) {
+                Vec scale = vec_mul(w_d, vec_set1(d[c * d_stride + b]));
+                sums[c][half] = vec_fma(_mm256_cvtepi32_ps(dots[c]), scale, sums[c][half]);
+            }
+        }
+    }
+    store_tile(out, out_stride, sums, nc);
+}
+
+DEFINE_MATMUL(f32, 4, n_inputs *INK_PACK_ROWS * sizeof(float), n_inputs * sizeof(float))
+DEFINE_MATMUL(q4_1, 4, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1), n_inputs)
+DEFINE_MATMUL(q8_0, 4, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0), n_inputs)
+
+/* Blocks whose largest value is below this count as zero, as in kernels-ref.c. */
+#define TINY_BLOCK 1e-30f
+
+static inline int32_t reduce_max_epi32(__m256i a)
+{
+    __m128i v = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    v = _mm_max_epi32(v, _mm_shuffle_epi32(v, 0x4e));
+    return _mm_cvtsi128_si32(_mm_max_epi32(v, _mm_shuffle_epi32(v, 0xb1)));
+}
+
+static inline int32_t reduce_add_epi32(__m256i a)
+{
+    __m128i v = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    v = _mm_add_epi32(v, _mm_shuffle_epi32(v, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(v, _mm_shuffle_epi32(v, 0xb1)));
+}
+
+static inline void quantize_block(const float *x, int8_t *q, float *ret_d, float *ret_d_sum,
+                                  int32_t *ret_sum)
+{
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+    __m256i largest = _mm256_setzero_si256();
+    /* As integers magnitudes order like the floats, with infinity and NaN above all numbers. */
+    for (size_t i = 0; i < 4; i++) {
+        __m256i bits = _mm256_loadu_si256((const __m256i *)(x + i * VEC_N));
+        largest = _mm256_max_epi32(largest, _mm256_and_si256(bits, magnitude));
+    }
+    int32_t max_bits = reduce_max_epi32(largest);
+    float max_value;
+    memcpy(&max_value, &max_bits, sizeof max_value);
+
+    if (__builtin_expect(max_bits >= 0x7f800000 || max_value < TINY_BLOCK, 0)) {
+        memset(q, 0, INK_PACK_K);
+        *ret_d = max_bits >= 0x7f800000 ? NAN : 0;
+        *ret_d_sum = *ret_d;
+        *ret_sum = 0;
+        return;
+    }
+    Vec inverse = vec_set1(127.0f / max_value);
+    __m256i v[4];
+    for (size_t i = 0; i < 4; i++)
+        v[i] = _mm256_cvtps_epi32(vec_mul(vec_load(x + i * VEC_N), inverse));
+    __m256i sums = _mm256_add_epi32(_mm256_add_epi32(v[0], v[1]), _mm256_add_epi32(v[2], v[3]));
+    /* Packing works within halves; the permutation puts the words back in order. */
+    __m256i bytes =
+        _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((__m256i *)q, bytes);
+    *ret_d = max_value / 127.0f;
+    *ret_sum = reduce_add_epi32(sums);
+    *ret_d_sum = *ret_d * (float)*ret_sum;
+}
+
+static void quantize_rows(const float *x, size_t x_stride, size_t row_begin, size_t row_end,
+                          size_t n_inputs, InkQuantRows *out)
+{
+    for (size_t t = row_begin; t < row_end; t++) {
+        for (size_t b = 0; b < n_inputs / INK_PACK_K; b++) {
+            size_t i = t * out->block_stride + b;
+            quantize_block(x + t * x_stride + b * INK_PACK_K,
+                           out->q + t * out->q_stride + b * INK_PACK_K, &out->d[i], &out->d_sum[i],
+                           &out->sum[i]);
+        }
+    }
+}
+
+DEFINE_TILE(1)
+DEFINE_TILE(2)
+DEFINE_TILE(3)
+DEFINE_TILE(4)
+DEFINE_TILE(6)
+
+static void attention(const InkAttention *a)
+{
+    static const TileSize sizes[] = {
+        {6, run_tile_6}, {4, run_tile_4}, {3, run_tile_3}, {2, run_tile_2}, {1, run_tile_1}};
+    attend_tiles(a, sizes);
+}
+
+const InkKernels ink_kernels_avx2 = {
+    .name = "avx2",
+    .pack = {[INK_PACK_F32] = ink_pack_f32,
+             [INK_PACK_Q4_1] = ink_pack_q4_1,
+             [INK_PACK_Q8_0] = ink_pack_q8_0},
+    .matmul =
+        {[INK_PACK_F32] = matmul_f32, [INK_PACK_Q4_1] = matmul_q4_1, [INK_PACK_Q8_0] = matmul_q8_0},
+    .quantize_rows = quantize_rows,
+    .rms_norm = rms_norm,
+    .silu_mul = silu_mul,
+    .add = add,
+    .rope = rope,
+    .store_f16 = store_f16,
+    .attention = attention,
+    .max = max,
+};

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright 2026 the inkling authors */
+
+/* AVX-512 (F, BW, VL, DQ) with VNNI. Quantised blocks: eight vpdpbusd per column and block give
+ * the integer dot products of 16 rows; each takes four activations as one broadcast dword. */
+
+#include "engine/kernels/kernels.h"
+
+#include <immintrin.h>
+
+#include "engine/kernels/pack.h"
+
+typedef __m512 Vec;
+#define VEC_N 16
+
+#define vec_load(p)           _mm512_loadu_ps(p)
+#define vec_store(p, a)       _mm512_storeu_ps((p), (a))
+#define vec_set1(x)           _mm512_set1_ps(x)
+#define vec_add(a, b)         _mm512_add_ps((a), (b))
+#define vec_sub(a, b)         _mm512_sub_ps((a), (b))
+#define vec_mul(a, b)         _mm512_mul_ps((a), (b))
+#define vec_div(a, b)         _mm512_div_ps((a), (b))
+#define vec_fma(a, b, c)      _mm512_fmadd_ps((a), (b), (c))
+#define vec_fnma(a, b, c)     _mm512_fnmadd_ps((a), (b), (c))
+#define vec_fmaddsub(a, b, c) _mm512_fmaddsub_ps((a), (b), (c))
+#define vec_max(a, b)         _mm512_max_ps((a), (b))
+#define vec_min(a, b)         _mm512_min_ps((a), (b))
+#define vec_round(a)          _mm512_roundscale_ps((a), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define vec_scale2(a, n)      _mm512_scalef_ps((a), (n))
+#define vec_select_lt(a, b, x, y)                                                                  \
+    _mm512_mask_blend_ps(_mm512_cmp_ps_mask((a), (b), _CMP_LT_OQ), (y), (x))
+#define vec_reduce_add(a) _mm512_reduce_add_ps(a)
+#define vec_reduce_max(a) _mm512_reduce_max_ps(a)
+#define vec_any_nan(a)    (_mm512_cmp_ps_mask((a), (a), _CMP_UNORD_Q) != 0)
+#define vec_load_f16(p)   _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p)))
+#define vec_store_f16(p, a)                                                                        \
+    _mm256_storeu_si256((__m256i *)(p), _mm512_cvtps_ph((a), _MM_FROUND_TO_NEAREST_INT))
+#define vec_swap_pairs(a) _mm512_permute_ps((a), 0xb1)
+#define vec_dup_even(a)   _mm512_moveldup_ps(a)
+#define vec_dup_odd(a)    _mm512_movehdup_ps(a)
+
+static inline void vec_deinterleave(Vec a, Vec b, Vec *even, Vec *odd)
+{
+    const __m512i evens =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    *even = _mm512_permutex2var_ps(a, evens, b);
+    *odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(evens, _mm512_set1_epi32(1)), b);
+}
+
+#include "engine/kernels/float-tmpl.h"
+
+#define TILE_QUERIES     12
+#define SCORE_BLOCKS(nq) ((nq) <= 6 ? 4 : 2)
+#define VALUE_VECS(nq)   ((nq) <= 6 ? 4 : 2)
+#include "engine/kernels/attention-tmpl.h"
+
+#define MATMUL_COLUMNS 16
+#include "engine/kernels/matmul-tmpl.h"
+
+/* How far ahead of use weights are asked for: memory latency times one core's bandwidth. */
+#define PREFETCH_BYTES 2560
+
+/* Most rows are one stream of weights; the hint also crosses into the next group. */
+ALWAYS_INLINE void prefetch_block(const void *block, size_t n_bytes)
+{
+    for (size_t i = 0; i < n_bytes; i += 64)
+        __builtin_prefetch((const char *)block + PREFETCH_BYTES + i);
+}
+
+ALWAYS_INLINE __m512i broadcast_quad(const int8_t *q)
+{
+    int32_t quad;
+    memcpy(&quad, q, sizeof quad);
+    return _mm512_set1_epi32(quad);
+}
+
+ALWAYS_INLINE void store_tile(float *out, size_t out_stride, const Vec *sums, const int nc)
+{
+#pragma GCC unroll 16
+    for (int c = 0; c < nc; c++)
+        vec_store(out + c * out_stride, sums[c]);
+}
+
+ALWAYS_INLINE void tile_f32(const void *packed, size_t n_inputs, const InkMatmulInput *input,
+                            size_t t, float *out, size_t out_stride, const int nc)
+{
+    const float *weights = packed;
+    const float *x = input->x + t * input->x_stride;
+    Vec sums[MATMUL_COLUMNS];
+
+#pragma GCC unroll 16
+    for (int c = 0; c < nc; c++)
+        sums[c] = vec_set1(0);
+    for (size_t k = 0; k < n_inputs; k++) {
+        Vec w = vec_load(weights + k * INK_PACK_ROWS);
+#pragma GCC unroll 16
+        for (int c = 0; c < nc; c++)
+            sums[c] = vec_fma(w, vec_set1(x[c * input->x_stride + k]), sums[c]);
+    }
+    store_tile(out, out_stride, sums, nc);
+}
+
+ALWAYS_INLINE void tile_q4_1(const void *packed, size_t n_inputs, const InkMatmulInput *input,
+                             size_t t, float *out, size_t out_stride, const int nc)
+{
+    const InkPackedQ4_1 *block = packed;
+    const InkQuantRows *in = input->quant;
+    const size_t q_stride = in->q_stride, d_stride = in->block_stride;
+    const int8_t *q = in->q + t * q_stride;
+    const float *d = in->d + t * d_stride;
+    const float *d_sum = in->d_sum + t * d_stride;
+    const __m512i low = _mm512_set1_epi8(0x0f);
+    Vec sums[MATMUL_COLUMNS];
+
+#pragma GCC unroll 16
+    for (int c = 0; c < nc; c++)
+        sums[c] = vec_set1(0);
+    for (size_t b = 0; b < n_inputs / INK_PACK_K; b++, block++, q += INK_PACK_K) {
+        __m512i w[8];
+        prefetch_block(block, sizeof *block);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            __m512i bytes = _mm512_loadu_si512(block->qs + 64 * j);
+            w[j] = _mm512_and_si512(bytes, low);
+            w[j + 4] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low);
+        }
+        Vec w_d = vec_load_f16(block->d), w_m = vec_load_f16(block->m);
+#pragma GCC unroll 16
+        for (int c = 0; c < nc; c++) {
+            __m512i dot = _mm512_setzero_si512();
+#pragma GCC unroll 8
+            for (int j = 0; j < 8; j++)
+                dot = _mm512_dpbusd_epi32(dot, w[j], broadcast_quad(q + c * q_stride + 4 * j));
+            Vec scale = vec_mul(w_d, vec_set1(d[c * d_stride + b]));
+            sums[c] = vec_fma(_mm512_cvtepi32_ps(dot), scale, sums[c]);
+            sums[c] = vec_fma(w_m, vec_set1(d_sum[c * d_stride + b]), sums[c]);
+        }
+    }
+    store_tile(out, out_stride, sums, nc);
+}
+
+/* Weights become unsigned by adding 128, which adds 128 * sum(q) to the dot product: each one
+ * starts at minus that, as the int16 product -128 * sum(q), |sum(q)| <= 32 * 127. */
+ALWAYS_INLINE void tile_q8_0(const void *packed, size_t n_inputs, const InkMatmulInput *input,
+                             size_t t, float *out, size_t out_stride, const int nc)
+{
+    const InkPackedQ8_0 *block = packed;
+    const InkQuantRows *in = input->quant;
+    const size_t q_stride = in->q_stride, d_stride = in->block_stride;
+    const int8_t *q = in->q + t * q_stride;
+    const float *d = in->d + t * d_stride;
+    const int32_t *sum = in->sum + t * d_stride;
+    const __m512i flip = _mm512_set1_epi8((char)0x80);
+    const __m512i minus_128 = _mm512_set1_epi32(0x0000ff80);
+    Vec sums[MATMUL_COLUMNS];
+
+#pragma GCC unroll 16
+    for (int c = 0; c < nc; c++)
+        sums[c] = vec_set1(0);
+    for (size_t b = 0; b < n_inputs / INK_PACK_K; b++, block++, q += INK_PACK_K) {
+        __m512i w[8];
+        prefetch_block(block, sizeof *block);
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++)
+            w[j] = _mm512_xor_si512(_mm512_loadu_si512(block->qs + 64 * j), flip);
+        Vec w_d = vec_load_f16(block->d);
+#pragma GCC unroll 16
+        for (int c = 0; c < nc; c++) {
+            __m512i dot = _mm512_dpwssd_epi32(_mm512_setzero_si512(), minus_128,
+                                              _mm512_set1_epi32(sum[c * d_stride + b]));
+#pragma GCC unroll 8
+            for (int j = 0; j < 8; j++)
+                dot = _mm512_dpbusd_epi32(dot, w[j], broadcast_quad(q + c * q_stride + 4 * j));
+            Vec scale = vec_mul(w_d, vec_set1(d[c * d_stride + b]));
+            sums[c] = vec_fma(_mm512_cvtepi32_ps(dot), scale, sums[c]);
+        }
+    }
+    store_tile(out, out_stride, sums, nc);
+}
+
+DEFINE_MATMUL(f32, 16, n_inputs *INK_PACK_ROWS * sizeof(float), n_inputs * sizeof(float))
+DEFINE_MATMUL(q4_1, 16, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1), n_inputs)
+DEFINE_MATMUL(q8_0, 16, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0), n_inputs)
+
+/* Blocks whose largest value is below this count as zero, as in kernels-ref.c. */
+#define TINY_BLOCK 1e-30f
+
+ALWAYS_INLINE void quantize_block(const float *x, int8_t *q, float *ret_d, float *ret_d_sum,
+                                  int32_t *ret_sum)
+{
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    Vec lower = vec_load(x), upper = vec_load(x + VEC_N);
+    /* As integers magnitudes order like the floats, with infinity and NaN above all numbers. */
+    __m512i largest = _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(lower), magnitude),
+                                       _mm512_and_si512(_mm512_castps_si512(upper), magnitude));
+    int32_t bits = _mm512_reduce_max_epi32(largest);
+    float max_value;
+    memcpy(&max_value, &bits, sizeof max_value);
+
+    if (__builtin_expect(bits >= 0x7f800000 || max_value < TINY_BLOCK, 0)) {
+        memset(q, 0, INK_PACK_K);
+        *ret_d = bits >= 0x7f800000 ? NAN : 0;
+        *ret_d_sum = *ret_d;
+        *ret_sum = 0;
+        return;
+    }
+    Vec inverse = vec_set1(127.0f / max_value);
+    __m512i q_lower = _mm512_cvtps_epi32(vec_mul(lower, inverse));
+    __m512i q_upper = _mm512_cvtps_epi32(vec_mul(upper, inverse));
+    _mm_storeu_si128((__m128i *)q, _mm512_cvtepi32_epi8(q_lower));
+    _mm_storeu_si128((__m128i *)(q + VEC_N), _mm512_cvtepi32_epi8(q_upper));
+    *ret_d = max_value / 127.0f;
+    *ret_sum = _mm512_reduce_add_epi32(_mm512_add_epi32(q_lower, q_upper));
+    *ret_d_sum = *ret_d * (float)*ret_sum;
+}
+
+static void quantize_rows(const float *x, size_t x_stride, size_t row_begin, size_t row_end,
+                          size_t n_inputs, InkQuantRows *out)
+{
+    for (size_t t = row_begin; t < row_end; t++) {
+        for (size_t b = 0; b < n_inputs / INK_PACK_K; b++) {
+            size_t i = t * out->block_stride + b;
+            quantize_block(x + t * x_stride + b * INK_PACK_K,
+                           out->q + t * out->q_stride + b * INK_PACK_K, &out->d[i], &out->d_sum[i],
+                           &out->sum[i]);
+        }
+    }
+}
+
+DEFINE_TILE(1)
+DEFINE_TILE(2)
+DEFINE_TILE(3)
+DEFINE_TILE(4)
+DEFINE_TILE(6)
+DEFINE_TILE(8)
+DEFINE_TILE(12)
+
+static void attention(const InkAttention *a)
+{
+    static const TileSize sizes[] = {{12, run_tile_12}, {8, run_tile_8}, {6, run_tile_6},
+                                     {4, run_tile_4},   {3, run_tile_3}, {2, run_tile_2},
+                                     {1, run_tile_1}};
+    attend_tiles(a, sizes);
+}
+
+const InkKernels ink_kernels_avx512 = {
+    .name = "avx512",
+    .pack = {[INK_PACK_F32] = ink_pack_f32,
+             [INK_PACK_Q4_1] = ink_pack_q4_1,
+             [INK_PACK_Q8_0] = ink_pack_q8_0},
+    .matmul =
+        {[INK_PACK_F32] = matmul_f32, [INK_PACK_Q4_1] = matmul_q4_1, [INK_PACK_Q8_0] = matmul_q8_0},
+    .quantize_rows = quantize_rows,
+    .rms_norm = rms_norm,
+    .silu_mul = silu_mul,
+    .add = add,
+    .rope = rope,
+    .store_f16 = store_f16,
+    .attention = attention,
+    .max = max,
+};
