@@ -20,15 +20,15 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/error.h"
 
-#define INK_STORE_MAX_EVENTS          256u         /* of one observe */
-#define INK_STORE_MAX_TEXT_BYTES      65536u       /* of one event */
-#define INK_STORE_MAX_URI_BYTES       4096u
-#define INK_STORE_MAX_EVENTS_PER_DAY  10000u       /* and application; above: -EDQUOT */
-#define INK_STORE_MAX_CANDIDATES      256u
-#define INK_STORE_MAX_LIMIT           100u
-#define INK_STORE_ITEM_LIFETIME_USEC  3600000000u  /* ids of suggestions */
-#define INK_STORE_FUTURE_SLACK_USEC   60000000u    /* an event may be this far ahead */
-#define INK_STORE_MERGE_USEC          1000000u     /* equal events closer than this are one */
+#define INK_STORE_MAX_EVENTS         256u   /* of one observe */
+#define INK_STORE_MAX_TEXT_BYTES     65536u /* of one event */
+#define INK_STORE_MAX_URI_BYTES      4096u
+#define INK_STORE_MAX_EVENTS_PER_DAY 10000u /* and application; above: -EDQUOT */
+#define INK_STORE_MAX_CANDIDATES     256u
+#define INK_STORE_MAX_LIMIT          100u
+#define INK_STORE_ITEM_LIFETIME_USEC 3600000000u /* ids of suggestions */
+#define INK_STORE_FUTURE_SLACK_USEC  60000000u   /* an event may be this far ahead */
+#define INK_STORE_MERGE_USEC         1000000u    /* equal events closer than this are one */
 
 typedef struct InkStore InkStore;
 
@@ -46,8 +46,8 @@ typedef struct InkEvent {
     const char *uri;
     const char *text;
     const char *title;
-    const char *app_id;  /* what the event is about, not who reports it */
-    uint64_t time_usec;  /* 0 = now */
+    const char *app_id; /* what the event is about, not who reports it */
+    uint64_t time_usec; /* 0 = now */
     bool train;
 } InkEvent;
 
@@ -61,9 +61,9 @@ typedef struct InkSuggestCandidate {
 
 typedef struct InkSuggestQuery {
     InkSuggestKind kind;
-    const char *scope; /* whose events: the caller's application id */
-    const char *cwd;   /* commands that ran there come first; NULL = none */
-    const char *text_before; /* file, command: only what contains this; NULL = all */
+    const char *scope;                     /* whose events: the caller's application id */
+    const char *cwd;                       /* commands that ran there come first; NULL = none */
+    const char *text_before;               /* file, command: only what contains this; NULL = all */
     const InkSuggestCandidate *candidates; /* join what the store knows */
     size_t n_candidates;
     uint64_t now_usec; /* 0 = the clock */
@@ -72,12 +72,12 @@ typedef struct InkSuggestQuery {
 } InkSuggestQuery;
 
 typedef struct InkSuggestion {
-    char *id;        /* for feedback; random, not guessable */
-    char *candidate; /* the caller's id; NULL when it was the store's own */
-    char *text;      /* what to show: a command line, or the title or name of a file */
-    char *uri;       /* NULL for commands */
-    char *reason;    /* with explain: "opened 14 times, last 2 hours ago"; else NULL */
-    double score;    /* 0..1, comparable within one reply */
+    char *id;          /* for feedback; random, not guessable */
+    char *candidate;   /* the caller's id; NULL when it was the store's own */
+    char *text;        /* what to show: a command line, or the title or name of a file */
+    char *uri;         /* NULL for commands */
+    char *reason;      /* with explain: "opened 14 times, last 2 hours ago"; else NULL */
+    double score;      /* 0..1, comparable within one reply */
     bool from_history; /* source "history", else "candidates" */
 } InkSuggestion;
 
@@ -114,8 +114,8 @@ INK_MUST_CHECK int ink_store_observe(InkStore *s, const char *scope, const InkEv
                                      size_t n, bool dry_run, size_t *ret_accepted,
                                      InkError *reterr);
 /* `ret` must be INK_SUGGESTIONS_INIT. An empty list is a good answer. */
-INK_MUST_CHECK int ink_store_suggest(InkStore *s, const InkSuggestQuery *query,
-                                     InkSuggestions *ret, InkError *reterr);
+INK_MUST_CHECK int ink_store_suggest(InkStore *s, const InkSuggestQuery *query, InkSuggestions *ret,
+                                     InkError *reterr);
 /* `text`: for EDITED, kept only while memory is on; `accepted_chars`: for PARTIAL. -ENOMSG when the
  * id is unknown, older than an hour or of another scope. */
 INK_MUST_CHECK int ink_store_feedback(InkStore *s, const char *scope, const char *item_id,
