@@ -1,0 +1,654 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright 2026 the inkling authors */
+
+/* Every kernel table of this machine against the plain C one, and against itself with the work cut
+ * differently: integer matmuls and quantisation to the bit, float kernels within the tolerances
+ * below. Attention has its own file. */
+
+#include "engine/kernels/kernels.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <math.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/cleanup.h"
+
+#define MAX_COLUMNS  33
+#define CANARY_BYTES 64
+#define CANARY       0xa5
+
+/* Sums of M float products in another order: M roundings of half an ulp, against the sum of
+ * magnitudes. */
+#define FLOAT_TOLERANCE 1e-6f
+/* e^x within 2e-7, one division and two products. */
+#define SILU_TOLERANCE  6e-7f
+
+static uint32_t random_state = 1;
+
+static uint32_t random_bits(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 17;
+    random_state ^= random_state << 5;
+    return random_state;
+}
+
+static float random_float(float scale)
+{
+    return ((float)(random_bits() >> 8) * 0x1p-23f - 1.0f) * scale;
+}
+
+/* Aligned bytes followed by a canary. */
+static void *guarded_new(size_t n_bytes)
+{
+    uint8_t *bytes = ink_alloc_aligned(n_bytes + CANARY_BYTES);
+    assert_non_null(bytes);
+    memset(bytes, CANARY, n_bytes + CANARY_BYTES);
+    return bytes;
+}
+
+static void guarded_check(const void *buffer, size_t n_bytes)
+{
+    for (size_t i = 0; i < CANARY_BYTES; i++)
+        assert_int_equal(((const uint8_t *)buffer)[n_bytes + i], CANARY);
+}
+
+typedef struct Rows {
+    float *x;
+    size_t x_stride;
+    InkQuantRows quant;
+} Rows;
+
+static void rows_done(Rows *rows)
+{
+    free(rows->x);
+    free(rows->quant.q);
+    free(rows->quant.d);
+    free(rows->quant.d_sum);
+    free(rows->quant.sum);
+}
+
+static void rows_init(Rows *rows, size_t n_rows, size_t n_inputs)
+{
+    rows->x_stride = (n_inputs + 15) / 16 * 16;
+    rows->quant.q_stride = (n_inputs + 63) / 64 * 64;
+    rows->quant.block_stride = (n_inputs / INK_PACK_K + 15) / 16 * 16;
+    size_t n_blocks = n_rows * rows->quant.block_stride;
+    rows->x = guarded_new(n_rows * rows->x_stride * sizeof(float));
+    rows->quant.q = guarded_new(n_rows * rows->quant.q_stride);
+    rows->quant.d = guarded_new(n_blocks * sizeof(float));
+    rows->quant.d_sum = guarded_new(n_blocks * sizeof(float));
+    rows->quant.sum = guarded_new(n_blocks * sizeof(int32_t));
+    for (size_t i = 0; i < n_rows * rows->x_stride; i++)
+        rows->x[i] = random_float(i % 7 == 0 ? 10.0f : 1.0f);
+}
+
+static void rows_check(const Rows *rows, size_t n_rows)
+{
+    size_t n_blocks = n_rows * rows->quant.block_stride;
+    guarded_check(rows->quant.q, n_rows * rows->quant.q_stride);
+    guarded_check(rows->quant.d, n_blocks * sizeof(float));
+    guarded_check(rows->quant.d_sum, n_blocks * sizeof(float));
+    guarded_check(rows->quant.sum, n_blocks * sizeof(int32_t));
+}
+
+/* A random tensor of a file, one byte off any alignment. */
+static uint8_t *tensor_new(uint32_t type_id, size_t n_outputs, size_t n_inputs, size_t *ret_bytes)
+{
+    const InkQuantType *type = ink_quant_type(type_id);
+    size_t row_bytes;
+    assert_true(ink_quant_row_bytes(type, n_inputs, &row_bytes));
+    uint8_t *bytes = ink_alloc_array(n_outputs * row_bytes + 1, 1);
+    assert_non_null(bytes);
+    uint8_t *row = bytes + 1;
+    for (size_t i = 0; i < n_outputs * row_bytes; i++)
+        row[i] = (uint8_t)(random_bits() >> 11);
+    size_t n_halves = type_id == INK_TYPE_Q4_1 ? 2 : 1;
+    for (size_t i = 0; i < n_outputs * row_bytes; i += type->n_block_bytes) {
+        float value = random_float(0.5f);
+        if (type_id == INK_TYPE_F32) {
+            memcpy(row + i, &value, sizeof value);
+            continue;
+        }
+        for (size_t j = 0; j < n_halves; j++, value = random_float(1.0f)) {
+            uint16_t half = ink_f16_from_f32(value);
+            memcpy(row + i + 2 * j, &half, sizeof half);
+        }
+    }
+    *ret_bytes = row_bytes;
+    return bytes;
+}
+
+typedef struct Matrix {
+    InkPack pack;
+    size_t n_outputs, n_inputs, n_groups, n_bytes;
+    void *packed;
+} Matrix;
+
+static void matrix_init(Matrix *m, const InkKernels *kernels, uint32_t type_id, size_t n_outputs,
+                        size_t n_inputs)
+{
+    size_t row_bytes;
+    _cleanup_free_ uint8_t *file = tensor_new(type_id, n_outputs, n_inputs, &row_bytes);
+    m->pack = ink_quant_type(type_id)->pack;
+    m->n_outputs = n_outputs;
+    m->n_inputs = n_inputs;
+    m->n_groups = (n_outputs + INK_PACK_ROWS - 1) / INK_PACK_ROWS;
+    assert_true(ink_kernels_packed_bytes(m->pack, n_outputs, n_inputs, &m->n_bytes));
+    m->packed = guarded_new(m->n_bytes);
+    kernels->pack[m->pack](file + 1, row_bytes, type_id, n_outputs, n_inputs, 0, m->n_groups,
+                           m->packed);
+    guarded_check(m->packed, m->n_bytes);
+}
+
+static void multiply(const InkKernels *kernels, const Matrix *m, const Rows *rows, size_t n_rows,
+                     size_t group_begin, size_t group_end, float *out)
+{
+    InkMatmulInput input = {.x = rows->x, .x_stride = rows->x_stride, .quant = &rows->quant};
+    kernels->matmul[m->pack](m->packed, group_begin, group_end, m->n_inputs, &input, n_rows, out,
+                             m->n_groups * INK_PACK_ROWS);
+}
+
+static void test_kernels_select_knows_its_tables(void **state)
+{
+    (void)state;
+    const InkKernels *const *tables = ink_kernels_available();
+    assert_ptr_equal(tables[0], &ink_kernels_ref);
+    size_t n = 0;
+    for (; tables[n] != NULL; n++)
+        assert_ptr_equal(ink_kernels_select(tables[n]->name), tables[n]);
+    assert_ptr_equal(ink_kernels_select(NULL), tables[n - 1]);
+    assert_null(ink_kernels_select("sse9"));
+    assert_null(ink_kernels_select(""));
+}
+
+static void test_kernels_packed_bytes_refuses_what_wraps(void **state)
+{
+    (void)state;
+    size_t n_bytes = 7;
+    assert_true(ink_kernels_packed_bytes(INK_PACK_Q4_1, 17, 64, &n_bytes));
+    assert_int_equal(n_bytes, 2 * 2 * sizeof(InkPackedQ4_1));
+    assert_true(ink_kernels_packed_bytes(INK_PACK_F32, 16, 5, &n_bytes));
+    assert_int_equal(n_bytes, 16 * 5 * sizeof(float));
+    assert_false(ink_kernels_packed_bytes(INK_PACK_Q8_0, 16, 33, &n_bytes));
+    assert_false(ink_kernels_packed_bytes(INK_PACK_NONE, 16, 32, &n_bytes));
+    assert_false(ink_kernels_packed_bytes(INK_PACK_MAX, 16, 32, &n_bytes));
+    assert_false(ink_kernels_packed_bytes(INK_PACK_F32, SIZE_MAX, SIZE_MAX, &n_bytes));
+    assert_false(ink_kernels_packed_bytes(INK_PACK_Q8_0, SIZE_MAX, 64, &n_bytes));
+    assert_int_equal(n_bytes, 16 * 5 * sizeof(float));
+}
+
+/* Value k of row r as the packed form holds it, by the formulas of quant-blocks.h. */
+static float unpacked_value(const Matrix *m, size_t row, size_t k)
+{
+    size_t g = row / INK_PACK_ROWS, r = row % INK_PACK_ROWS, b = k / INK_PACK_K;
+    size_t n_blocks = m->n_inputs / INK_PACK_K, quad = k % INK_PACK_K / 4;
+    size_t lane = 4 * r + k % 4;
+    if (m->pack == INK_PACK_F32)
+        return ((const float *)m->packed)[(g * m->n_inputs + k) * INK_PACK_ROWS + r];
+    if (m->pack == INK_PACK_Q8_0) {
+        const InkPackedQ8_0 *block = (const InkPackedQ8_0 *)m->packed + g * n_blocks + b;
+        return ink_f16_to_f32(block->d[r]) * (float)block->qs[quad * 64 + lane];
+    }
+    const InkPackedQ4_1 *block = (const InkPackedQ4_1 *)m->packed + g * n_blocks + b;
+    uint8_t byte = block->qs[quad % 4 * 64 + lane];
+    float q = (float)(quad < 4 ? byte & 0x0f : byte >> 4);
+    return ink_f16_to_f32(block->d[r]) * q + ink_f16_to_f32(block->m[r]);
+}
+
+static void test_kernels_pack_follows_the_layout(void **state)
+{
+    (void)state;
+    static const uint32_t types[] = {INK_TYPE_F32, INK_TYPE_F16, INK_TYPE_Q4_1, INK_TYPE_Q8_0};
+    const size_t n_outputs = 37, n_inputs = 96;
+
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+            const InkQuantType *type = ink_quant_type(types[i]);
+            Matrix m = {.pack = type->pack, .n_inputs = n_inputs};
+            size_t row_bytes;
+            float values[96];
+            _cleanup_free_ uint8_t *file = tensor_new(types[i], n_outputs, n_inputs, &row_bytes);
+            assert_true(ink_kernels_packed_bytes(m.pack, n_outputs, n_inputs, &m.n_bytes));
+            _cleanup_free_ void *packed = m.packed = guarded_new(m.n_bytes);
+            /* The groups apart and in the wrong order, as threads may do them. */
+            for (size_t g = 3; g-- > 0;)
+                (*k)->pack[m.pack](file + 1, row_bytes, types[i], n_outputs, n_inputs, g, g + 1,
+                                   m.packed);
+            guarded_check(m.packed, m.n_bytes);
+            for (size_t row = 0; row < 48; row++) {
+                memset(values, 0, sizeof values);
+                if (row < n_outputs)
+                    type->dequantize(file + 1 + row * row_bytes, values, n_inputs);
+                for (size_t j = 0; j < n_inputs; j++)
+                    assert_true(unpacked_value(&m, row, j) == values[j]);
+            }
+        }
+    }
+}
+
+/* One shape: all columns at once, any number of them, and groups apart give the bits of `expected`
+ * (ref's, or for floats the table's own result for all columns). */
+static void check_shape(const InkKernels *kernels, const Matrix *m, const Rows *rows,
+                        const float *expected)
+{
+    size_t n_row = m->n_groups * INK_PACK_ROWS;
+    size_t n_bytes = MAX_COLUMNS * n_row * sizeof(float);
+    _cleanup_free_ float *out = guarded_new(n_bytes);
+
+    for (size_t n_rows = 1; n_rows <= MAX_COLUMNS; n_rows++) {
+        size_t n_used = n_rows * n_row * sizeof(float);
+        memset(out, CANARY, n_bytes);
+        multiply(kernels, m, rows, n_rows, 0, 1, out);
+        multiply(kernels, m, rows, n_rows, 1, m->n_groups, out);
+        assert_memory_equal(out, expected, n_used);
+        for (const uint8_t *rest = (uint8_t *)out; n_used < n_bytes; n_used++)
+            assert_int_equal(rest[n_used], CANARY);
+    }
+    guarded_check(out, n_bytes);
+}
+
+static void check_matmul(uint32_t type_id, size_t n_outputs, size_t n_inputs)
+{
+    Matrix m;
+    __attribute__((cleanup(rows_done))) Rows rows;
+    rows_init(&rows, MAX_COLUMNS, n_inputs);
+    matrix_init(&m, &ink_kernels_ref, type_id, n_outputs, n_inputs);
+    _cleanup_free_ void *packed = m.packed;
+    size_t n_values = MAX_COLUMNS * m.n_groups * INK_PACK_ROWS;
+    _cleanup_free_ float *expected = guarded_new(n_values * sizeof(float));
+    _cleanup_free_ float *own = guarded_new(n_values * sizeof(float));
+
+    ink_kernels_ref.quantize_rows(rows.x, rows.x_stride, 0, MAX_COLUMNS, n_inputs / 32 * 32,
+                                  &rows.quant);
+    multiply(&ink_kernels_ref, &m, &rows, MAX_COLUMNS, 0, m.n_groups, expected);
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        if (m.pack != INK_PACK_F32) {
+            check_shape(*k, &m, &rows, expected);
+            continue;
+        }
+        multiply(*k, &m, &rows, MAX_COLUMNS, 0, m.n_groups, own);
+        check_shape(*k, &m, &rows, own);
+        for (size_t i = 0; i < n_values; i++)
+            assert_float_equal(own[i], expected[i], FLOAT_TOLERANCE * (float)n_inputs);
+    }
+}
+
+static void test_kernels_matmul_q4_1_is_exact_and_invariant(void **state)
+{
+    (void)state;
+    check_matmul(INK_TYPE_Q4_1, 37, 32);
+    check_matmul(INK_TYPE_Q4_1, 48, 64);
+    check_matmul(INK_TYPE_Q4_1, 40, 576);
+    check_matmul(INK_TYPE_Q4_1, 33, 1536);
+}
+
+static void test_kernels_matmul_q8_0_is_exact_and_invariant(void **state)
+{
+    (void)state;
+    check_matmul(INK_TYPE_Q8_0, 37, 32);
+    check_matmul(INK_TYPE_Q8_0, 48, 64);
+    check_matmul(INK_TYPE_Q8_0, 40, 576);
+    check_matmul(INK_TYPE_Q8_0, 33, 1536);
+}
+
+static void test_kernels_matmul_float_is_close_and_invariant(void **state)
+{
+    (void)state;
+    check_matmul(INK_TYPE_F32, 37, 32);
+    check_matmul(INK_TYPE_F32, 33, 47);
+    check_matmul(INK_TYPE_F16, 40, 576);
+    check_matmul(INK_TYPE_F16, 33, 1536);
+}
+
+/* More input than a chunk of the second-level cache, so that columns fall into several chunks. */
+static void test_kernels_matmul_is_invariant_across_chunks(void **state)
+{
+    (void)state;
+    const size_t n_inputs = 16384, n_rows = MAX_COLUMNS;
+    __attribute__((cleanup(rows_done))) Rows rows;
+    rows_init(&rows, n_rows, n_inputs);
+    ink_kernels_ref.quantize_rows(rows.x, rows.x_stride, 0, n_rows, n_inputs, &rows.quant);
+    Matrix m;
+    matrix_init(&m, &ink_kernels_ref, INK_TYPE_Q4_1, 32, n_inputs);
+    _cleanup_free_ void *packed = m.packed;
+    _cleanup_free_ float *expected = guarded_new(n_rows * 32 * sizeof(float));
+    _cleanup_free_ float *out = guarded_new(n_rows * 32 * sizeof(float));
+    multiply(&ink_kernels_ref, &m, &rows, n_rows, 0, 2, expected);
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        multiply(*k, &m, &rows, n_rows, 0, 2, out);
+        assert_memory_equal(out, expected, n_rows * 32 * sizeof(float));
+        guarded_check(out, n_rows * 32 * sizeof(float));
+    }
+}
+
+typedef int WeightFn(size_t i);
+
+static int all_max(size_t i)
+{
+    (void)i;
+    return 127;
+}
+
+static int all_min(size_t i)
+{
+    (void)i;
+    return -127;
+}
+
+static int alternating(size_t i)
+{
+    return i % 2 == 0 ? 127 : -127;
+}
+
+static int alternating_pairs(size_t i)
+{
+    return i / 2 % 2 == 0 ? 127 : -127;
+}
+
+static int hostile(size_t i)
+{
+    (void)i;
+    return -128;
+}
+
+/* d = 1 on both sides, no minimum, one block: the output is the integer dot product itself. */
+static void check_integers(uint32_t type_id, WeightFn *weight, WeightFn *activation)
+{
+    const InkPack pack = ink_quant_type(type_id)->pack;
+    union {
+        InkPackedQ4_1 q4_1;
+        InkPackedQ8_0 q8_0;
+    } block __attribute__((aligned(64)));
+    memset(&block, 0, sizeof block);
+    int8_t q[64] __attribute__((aligned(64))) = {0};
+    float d = 1.0f, d_sum = 0, out[INK_PACK_ROWS] __attribute__((aligned(64)));
+    int32_t sum = 0, expected = 0;
+
+    for (size_t r = 0; r < INK_PACK_ROWS; r++) {
+        for (size_t k = 0; k < INK_PACK_K; k++) {
+            size_t lane = 4 * r + k % 4;
+            if (type_id == INK_TYPE_Q4_1)
+                block.q4_1.qs[k / 4 % 4 * 64 + lane] = weight(k) > 0 ? 0xff : 0;
+            else
+                block.q8_0.qs[k / 4 * 64 + lane] = (int8_t)weight(k);
+        }
+        if (type_id == INK_TYPE_Q4_1)
+            block.q4_1.d[r] = 0x3c00;
+        else
+            block.q8_0.d[r] = 0x3c00;
+    }
+    for (size_t k = 0; k < INK_PACK_K; k++) {
+        int w = type_id == INK_TYPE_Q4_1 ? (weight(k % 16 + 16) > 0 ? 15 : 0) : weight(k);
+        q[k] = (int8_t)activation(k);
+        sum += q[k];
+        expected += w * q[k];
+    }
+    InkQuantRows quant = {&q[0], &d, &d_sum, &sum, 64, 16};
+    InkMatmulInput input = {.quant = &quant};
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        (*k)->matmul[pack](&block, 0, 1, INK_PACK_K, &input, 1, out, INK_PACK_ROWS);
+        for (size_t r = 0; r < INK_PACK_ROWS; r++)
+            assert_int_equal((int)out[r], expected);
+    }
+}
+
+static void test_kernels_matmul_never_saturates(void **state)
+{
+    (void)state;
+    WeightFn *const patterns[] = {all_max, all_min, alternating, alternating_pairs, hostile};
+    for (size_t w = 0; w < 5; w++) {
+        for (size_t a = 0; a < 4; a++) { /* activations are never -128 */
+            check_integers(INK_TYPE_Q4_1, patterns[w], patterns[a]);
+            check_integers(INK_TYPE_Q8_0, patterns[w], patterns[a]);
+        }
+    }
+}
+
+static void test_kernels_matmul_carries_nan_of_one_row_only(void **state)
+{
+    (void)state;
+    const uint32_t types[] = {INK_TYPE_F32, INK_TYPE_Q4_1, INK_TYPE_Q8_0};
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        for (size_t i = 0; i < 3; i++) {
+            __attribute__((cleanup(rows_done))) Rows rows;
+            rows_init(&rows, 3, 64);
+            rows.x[rows.x_stride + 40] = NAN;
+            (*k)->quantize_rows(rows.x, rows.x_stride, 0, 3, 64, &rows.quant);
+            Matrix m;
+            matrix_init(&m, *k, types[i], 16, 64);
+            _cleanup_free_ void *packed = m.packed;
+            float out[3 * 16] __attribute__((aligned(64)));
+            multiply(*k, &m, &rows, 3, 0, 1, out);
+            for (size_t r = 0; r < 16; r++) {
+                assert_false(isnan(out[r]));
+                assert_true(isnan(out[16 + r]));
+                assert_false(isnan(out[32 + r]));
+            }
+        }
+    }
+}
+
+/* Rows of special blocks: zero, tiny, huge, ties, not finite. */
+static void fill_special(float *x, size_t n_inputs)
+{
+    memset(x, 0, n_inputs * sizeof *x);
+    x[32] = 1e-42f;
+    x[64] = 3e38f, x[65] = -3e38f, x[66] = 1e37f;
+    for (size_t i = 0; i < 32; i++)
+        x[96 + i] = (float)i + 0.5f;
+    x[96] = -127.0f;
+    x[128] = INFINITY;
+    x[160] = NAN;
+    x[192] = 1.1e-30f, x[193] = -1e-31f;
+    x[224] = -0.0f;
+}
+
+static void test_kernels_quantize_rows_is_the_same_on_every_table(void **state)
+{
+    (void)state;
+    const size_t n_rows = 5, n_inputs = 288;
+    __attribute__((cleanup(rows_done))) Rows expected;
+    rows_init(&expected, n_rows, n_inputs);
+    fill_special(expected.x + expected.x_stride, n_inputs);
+    ink_kernels_ref.quantize_rows(expected.x, expected.x_stride, 0, n_rows, n_inputs,
+                                  &expected.quant);
+    rows_check(&expected, n_rows);
+    const float *d = expected.quant.d + expected.quant.block_stride;
+    assert_true(d[0] == 0 && d[1] == 0 && d[2] > 0 && isnan(d[4]) && isnan(d[5]) && d[6] > 0);
+    assert_int_equal(expected.quant.q[expected.quant.q_stride + 96], -127);
+    assert_int_equal(expected.quant.q[expected.quant.q_stride + 97], 2); /* 1.5 to even */
+    assert_int_equal(expected.quant.q[expected.quant.q_stride + 98], 2); /* 2.5 to even */
+
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        __attribute__((cleanup(rows_done))) Rows rows;
+        rows_init(&rows, n_rows, n_inputs);
+        memcpy(rows.x, expected.x, n_rows * rows.x_stride * sizeof(float));
+        (*k)->quantize_rows(rows.x, rows.x_stride, 2, n_rows, n_inputs, &rows.quant);
+        (*k)->quantize_rows(rows.x, rows.x_stride, 0, 2, n_inputs, &rows.quant);
+        rows_check(&rows, n_rows);
+        assert_memory_equal(rows.quant.q, expected.quant.q, n_rows * rows.quant.q_stride);
+        size_t n_blocks = n_rows * rows.quant.block_stride;
+        assert_memory_equal(rows.quant.sum, expected.quant.sum, n_blocks * sizeof(int32_t));
+        assert_memory_equal(rows.quant.d, expected.quant.d, n_blocks * sizeof(float));
+        for (size_t i = 0; i < n_blocks; i++) { /* a NaN's sign is free */
+            if (!isnan(expected.quant.d_sum[i]))
+                assert_memory_equal(&rows.quant.d_sum[i], &expected.quant.d_sum[i], 4);
+            else
+                assert_true(isnan(rows.quant.d_sum[i]));
+        }
+    }
+}
+
+static void test_kernels_rms_norm_agrees(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 7, 16, 64, 65, 576, 1000};
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        for (size_t i = 0; i < 7; i++) {
+            size_t n = sizes[i];
+            _cleanup_free_ float *x = guarded_new(n * sizeof(float));
+            _cleanup_free_ float *weight = guarded_new(n * sizeof(float));
+            _cleanup_free_ float *out = guarded_new(n * sizeof(float));
+            double sum = 0;
+            for (size_t j = 0; j < n; j++) {
+                x[j] = random_float(100.0f);
+                weight[j] = random_float(2.0f);
+                sum += (double)x[j] * x[j];
+            }
+            double scale = 1.0 / sqrt(sum / (double)n + 1e-5);
+            (*k)->rms_norm(x, weight, n, 1e-5f, out);
+            guarded_check(out, n * sizeof(float));
+            for (size_t j = 0; j < n; j++) {
+                double want = x[j] * scale * weight[j];
+                assert_true(fabs(out[j] - want) <= 1e-6 * fabs(want));
+            }
+            (*k)->rms_norm(x, weight, n, 1e-5f, x); /* in place */
+            assert_memory_equal(x, out, n * sizeof(float));
+        }
+    }
+}
+
+static void test_kernels_silu_mul_is_accurate(void **state)
+{
+    (void)state;
+    const size_t n = 20011;
+    _cleanup_free_ float *gate = guarded_new(n * sizeof(float));
+    _cleanup_free_ float *up = guarded_new(n * sizeof(float));
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        for (size_t i = 0; i < n; i++) {
+            gate[i] = ((float)i - 10000.0f) * 0.0086f;
+            up[i] = i % 2 == 0 ? 1.5f : -0.75f;
+        }
+        gate[0] = -1e38f, gate[1] = 1e30f, gate[2] = NAN, gate[3] = -88.0f, gate[4] = -200.0f;
+        _cleanup_free_ float *x = ink_memdup(gate, n * sizeof(float));
+        assert_non_null(x);
+        (*k)->silu_mul(gate, up, n);
+        guarded_check(gate, n * sizeof(float));
+        assert_true(isnan(gate[2]));
+        for (size_t i = 0; i < n; i++) {
+            double want = x[i] / (1.0 + exp(-(double)x[i])) * up[i];
+            if (i != 2)
+                assert_true(fabs(gate[i] - want) <= SILU_TOLERANCE * fabs(want) + 1e-36);
+        }
+    }
+}
+
+static void test_kernels_add_handles_tails(void **state)
+{
+    (void)state;
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        for (size_t n = 0; n < 50; n++) {
+            _cleanup_free_ float *x = guarded_new(n * sizeof(float));
+            float y[50];
+            for (size_t i = 0; i < n; i++)
+                x[i] = (float)i, y[i] = 0.5f;
+            (*k)->add(x, y, n);
+            guarded_check(x, n * sizeof(float));
+            for (size_t i = 0; i < n; i++)
+                assert_true(x[i] == (float)i + 0.5f);
+        }
+    }
+}
+
+static void test_kernels_rope_turns_both_kinds_of_pairs(void **state)
+{
+    (void)state;
+    static const size_t pairs[] = {1, 3, 8, 16, 20, 32, 33, 64};
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        for (size_t i = 0; i < 16; i++) {
+            size_t n = pairs[i / 2];
+            bool adjacent = i % 2 == 0;
+            _cleanup_free_ float *x = guarded_new(2 * n * sizeof(float));
+            float start[128], turn[128];
+            for (size_t j = 0; j < n; j++) {
+                float angle = random_float(3.0f);
+                turn[2 * j] = cosf(angle), turn[2 * j + 1] = sinf(angle);
+                x[2 * j] = random_float(1.0f), x[2 * j + 1] = random_float(1.0f);
+            }
+            memcpy(start, x, 2 * n * sizeof(float));
+            (*k)->rope(x, turn, n, adjacent);
+            guarded_check(x, 2 * n * sizeof(float));
+            for (size_t j = 0; j < n; j++) {
+                size_t a = adjacent ? 2 * j : j, b = adjacent ? 2 * j + 1 : j + n;
+                float c = turn[2 * j], s = turn[2 * j + 1];
+                assert_float_equal(x[a], start[a] * c - start[b] * s, 2e-7f);
+                assert_float_equal(x[b], start[b] * c + start[a] * s, 2e-7f);
+            }
+        }
+    }
+}
+
+static void test_kernels_store_f16_rounds_and_strides(void **state)
+{
+    (void)state;
+    static const size_t strides[] = {1, 16};
+    float x[77];
+    for (size_t i = 0; i < 77; i++)
+        x[i] = random_float(i % 5 == 0 ? 70000.0f : i % 5 == 1 ? 1e-6f : 2.0f);
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        for (size_t i = 0; i < 2; i++) {
+            for (size_t n = 0; n <= 77; n += 7) {
+                size_t n_halves = n * strides[i];
+                _cleanup_free_ uint16_t *out = guarded_new(n_halves * sizeof(uint16_t));
+                (*k)->store_f16(x, n, out, strides[i]);
+                guarded_check(out, n_halves * sizeof(uint16_t));
+                for (size_t j = 0; j < n_halves; j++) {
+                    uint16_t want =
+                        j % strides[i] == 0 ? ink_f16_from_f32(x[j / strides[i]]) : CANARY * 0x101;
+                    assert_int_equal(out[j], want);
+                }
+            }
+        }
+    }
+}
+
+static void test_kernels_max_reports_nan(void **state)
+{
+    (void)state;
+    float x[100];
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        for (size_t n = 1; n <= 100; n++) {
+            bool all_numbers = false;
+            for (size_t i = 0; i < n; i++)
+                x[i] = random_float(1.0f) - 2.0f;
+            x[n * 7 % n] = -0.5f;
+            assert_true((*k)->max(x, n, &all_numbers) == -0.5f);
+            assert_true(all_numbers);
+            x[n / 2] = NAN;
+            (void)(*k)->max(x, n, &all_numbers);
+            assert_false(all_numbers);
+            for (size_t i = 0; i < n; i++)
+                x[i] = -INFINITY;
+            assert_true((*k)->max(x, n, &all_numbers) == -INFINITY);
+            assert_true(all_numbers);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kernels_select_knows_its_tables),
+        cmocka_unit_test(test_kernels_packed_bytes_refuses_what_wraps),
+        cmocka_unit_test(test_kernels_pack_follows_the_layout),
+        cmocka_unit_test(test_kernels_matmul_q4_1_is_exact_and_invariant),
+        cmocka_unit_test(test_kernels_matmul_q8_0_is_exact_and_invariant),
+        cmocka_unit_test(test_kernels_matmul_float_is_close_and_invariant),
+        cmocka_unit_test(test_kernels_matmul_is_invariant_across_chunks),
+        cmocka_unit_test(test_kernels_matmul_never_saturates),
+        cmocka_unit_test(test_kernels_matmul_carries_nan_of_one_row_only),
+        cmocka_unit_test(test_kernels_quantize_rows_is_the_same_on_every_table),
+        cmocka_unit_test(test_kernels_rms_norm_agrees),
+        cmocka_unit_test(test_kernels_silu_mul_is_accurate),
+        cmocka_unit_test(test_kernels_add_handles_tails),
+        cmocka_unit_test(test_kernels_rope_turns_both_kinds_of_pairs),
+        cmocka_unit_test(test_kernels_store_f16_rounds_and_strides),
+        cmocka_unit_test(test_kernels_max_reports_nan),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
