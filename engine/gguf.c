@@ -9,6 +9,7 @@
 #include "engine/base/bytes.h"
 #include "engine/base/utf8.h"
 #include "engine/quant.h"
+#include "engine/sort.h"
 
 /* The smallest entries that a file can hold; with them a count is bounded by the bytes that are
  * left before anything is allocated for it. */
@@ -40,14 +41,9 @@ typedef struct Entry {
 
 /* ------------------------------------------------------------------ text for messages */
 
-/* A name out of the file made fit for a message: printable UTF-8, shortened. */
-typedef struct Shown {
-    char text[68];
-} Shown;
-
-static Shown shown(InkGgufString name)
+InkGgufShown ink_gguf_shown(InkGgufString name)
 {
-    Shown s;
+    InkGgufShown s;
     size_t used = 0;
     for (size_t i = 0; i < name.n_bytes;) {
         uint32_t code_point;
@@ -103,22 +99,15 @@ static int compare_strings(InkGgufString a, InkGgufString b)
     return a.n_bytes < b.n_bytes ? -1 : a.n_bytes > b.n_bytes;
 }
 
-static void sift_down(const InkGguf *g, NameOf *name_of, uint32_t *order, size_t root, size_t n)
+typedef struct NameOrder {
+    const InkGguf *g;
+    NameOf *name_of;
+} NameOrder;
+
+static bool name_less(const void *userdata, uint32_t a, uint32_t b)
 {
-    for (;;) {
-        size_t child = 2 * root + 1;
-        if (child >= n)
-            return;
-        if (child + 1 < n &&
-            compare_strings(name_of(g, order[child]), name_of(g, order[child + 1])) < 0)
-            child++;
-        if (compare_strings(name_of(g, order[root]), name_of(g, order[child])) >= 0)
-            return;
-        uint32_t swap = order[root];
-        order[root] = order[child];
-        order[child] = swap;
-        root = child;
-    }
+    const NameOrder *o = userdata;
+    return compare_strings(o->name_of(o->g, a), o->name_of(o->g, b)) < 0;
 }
 
 /* Sorted instead of hashed: names come from outside, and no choice of them makes a heap sort or a
@@ -130,14 +119,7 @@ static uint32_t *sorted_order(const InkGguf *g, NameOf *name_of, size_t n)
         return NULL;
     for (size_t i = 0; i < n; i++)
         order[i] = (uint32_t)i;
-    for (size_t i = n / 2; i-- > 0;)
-        sift_down(g, name_of, order, i, n);
-    for (size_t end = n; end-- > 1;) {
-        uint32_t swap = order[0];
-        order[0] = order[end];
-        order[end] = swap;
-        sift_down(g, name_of, order, 0, end);
-    }
+    ink_sort_indices(order, n, name_less, &(NameOrder){g, name_of});
     return order;
 }
 
@@ -198,7 +180,7 @@ static int check_bools(const uint8_t *data, size_t n, InkGgufString key, InkErro
 {
     for (size_t i = 0; i < n; i++)
         INK_CHECK(data[i] <= 1, EBADMSG, reterr, "metadata \"%s\": a bool is %u, not 0 or 1",
-                  shown(key).text, data[i]);
+                  ink_gguf_shown(key).text, data[i]);
     return 0;
 }
 
@@ -208,16 +190,16 @@ static int skip_array(InkBytes *b, InkGgufString key, InkError *reterr)
     uint64_t n;
     if (ink_bytes_u32(b, &type) < 0 || ink_bytes_u64(b, &n) < 0)
         return INK_RAISE(EBADMSG, reterr, "metadata \"%s\": the file ends inside the array header",
-                         shown(key).text);
+                         ink_gguf_shown(key).text);
     INK_CHECK(type != INK_GGUF_ARRAY, EBADMSG, reterr,
-              "metadata \"%s\": arrays of arrays are not supported", shown(key).text);
+              "metadata \"%s\": arrays of arrays are not supported", ink_gguf_shown(key).text);
     size_t element = type == INK_GGUF_STRING ? 8 : scalar_bytes(type);
     INK_CHECK(element != 0, EBADMSG, reterr,
-              "metadata \"%s\": array elements have the unknown type %" PRIu32, shown(key).text,
-              type);
+              "metadata \"%s\": array elements have the unknown type %" PRIu32,
+              ink_gguf_shown(key).text, type);
     INK_CHECK(n <= ink_bytes_left(b) / element, EBADMSG, reterr,
               "metadata \"%s\": %" PRIu64 " elements of %s do not fit into the %zu bytes left",
-              shown(key).text, n, value_type_name(type), ink_bytes_left(b));
+              ink_gguf_shown(key).text, n, value_type_name(type), ink_bytes_left(b));
     if (type != INK_GGUF_STRING) {
         const uint8_t *data;
         INK_TRY(ink_bytes_take(b, (size_t)n * element, &data));
@@ -228,7 +210,7 @@ static int skip_array(InkBytes *b, InkGgufString key, InkError *reterr)
         if (read_string(b, SIZE_MAX, &text) < 0)
             return INK_RAISE(EBADMSG, reterr,
                              "metadata \"%s\": string %" PRIu64 " runs beyond the end of the file",
-                             shown(key).text, i);
+                             ink_gguf_shown(key).text, i);
     }
     return 0;
 }
@@ -238,7 +220,7 @@ static int skip_value(InkBytes *b, InkGgufString key, InkError *reterr)
     uint32_t type;
     if (ink_bytes_u32(b, &type) < 0)
         return INK_RAISE(EBADMSG, reterr, "metadata \"%s\": the file ends before its type",
-                         shown(key).text);
+                         ink_gguf_shown(key).text);
     if (type == INK_GGUF_ARRAY)
         return skip_array(b, key, reterr);
     InkGgufString text;
@@ -247,16 +229,16 @@ static int skip_value(InkBytes *b, InkGgufString key, InkError *reterr)
         if (read_string(b, SIZE_MAX, &text) < 0)
             return INK_RAISE(EBADMSG, reterr,
                              "metadata \"%s\": the string runs beyond the end of the file",
-                             shown(key).text);
+                             ink_gguf_shown(key).text);
         return 0;
     }
     size_t n = scalar_bytes(type);
     INK_CHECK(n != 0, EBADMSG, reterr, "metadata \"%s\" has the unknown type %" PRIu32,
-              shown(key).text, type);
+              ink_gguf_shown(key).text, type);
     if (ink_bytes_take(b, n, &data) < 0)
         return INK_RAISE(EBADMSG, reterr,
                          "metadata \"%s\": the value runs beyond the end of the file",
-                         shown(key).text);
+                         ink_gguf_shown(key).text);
     return type == INK_GGUF_BOOL ? check_bools(data, 1, key, reterr) : 0;
 }
 
@@ -300,7 +282,7 @@ static int read_metadata(InkGguf *g, InkBytes *b, InkError *reterr)
               g->n_metadata);
     InkGgufString twice;
     INK_CHECK(!first_duplicate(g, entry_key, g->entry_order, g->n_metadata, &twice), EBADMSG,
-              reterr, "metadata \"%s\" stands in the file twice", shown(twice).text);
+              reterr, "metadata \"%s\" stands in the file twice", ink_gguf_shown(twice).text);
     return 0;
 }
 
@@ -317,9 +299,9 @@ static int unknown_type(InkGgufString name, uint32_t type, InkError *reterr)
     if (foreign != NULL)
         return INK_RAISE(EOPNOTSUPP, reterr,
                          "tensor \"%s\" has type %s (%" PRIu32 "), which this build does not have",
-                         shown(name).text, foreign, type);
+                         ink_gguf_shown(name).text, foreign, type);
     return INK_RAISE(EBADMSG, reterr, "tensor \"%s\" has the unknown type %" PRIu32,
-                     shown(name).text, type);
+                     ink_gguf_shown(name).text, type);
 }
 
 /* n_values may wrap for absurd dimensions, and so may the bytes: both are refused. */
@@ -331,13 +313,13 @@ static int tensor_size(const InkGgufTensor *t, size_t *ret, InkError *reterr)
     INK_CHECK(t->dims[0] % type->n_block_values == 0, EBADMSG, reterr,
               "tensor \"%s\": dimension 0 is %" PRIu64 ", no multiple of the block of %s (%" PRIu32
               ")",
-              shown(t->name).text, t->dims[0], type->name, type->n_block_values);
+              ink_gguf_shown(t->name).text, t->dims[0], type->name, type->n_block_values);
     size_t bytes;
     bool fits = ink_quant_row_bytes(type, t->dims[0], &bytes);
     for (uint32_t d = 1; fits && d < t->n_dims; d++)
         fits = ink_size_mul(bytes, t->dims[d], &bytes);
     INK_CHECK(fits, EBADMSG, reterr, "tensor \"%s\": the product of its dimensions is too large",
-              shown(t->name).text);
+              ink_gguf_shown(t->name).text);
     *ret = bytes;
     return 0;
 }
@@ -347,24 +329,24 @@ static int read_dims(InkBytes *b, InkGgufTensor *t, InkError *reterr)
     uint64_t n_values = 1;
     if (ink_bytes_u32(b, &t->n_dims) < 0)
         return INK_RAISE(EBADMSG, reterr, "tensor \"%s\": the file ends before its dimensions",
-                         shown(t->name).text);
+                         ink_gguf_shown(t->name).text);
     INK_CHECK(t->n_dims >= 1 && t->n_dims <= INK_GGUF_MAX_DIMS, EBADMSG, reterr,
-              "tensor \"%s\" has %" PRIu32 " dimensions, allowed are 1 to %d", shown(t->name).text,
-              t->n_dims, INK_GGUF_MAX_DIMS);
+              "tensor \"%s\" has %" PRIu32 " dimensions, allowed are 1 to %d",
+              ink_gguf_shown(t->name).text, t->n_dims, INK_GGUF_MAX_DIMS);
     for (uint32_t d = 0; d < INK_GGUF_MAX_DIMS; d++) {
         t->dims[d] = 1;
         if (d >= t->n_dims)
             continue;
         if (ink_bytes_u64(b, &t->dims[d]) < 0)
             return INK_RAISE(EBADMSG, reterr, "tensor \"%s\": the file ends inside its dimensions",
-                             shown(t->name).text);
+                             ink_gguf_shown(t->name).text);
         INK_CHECK(t->dims[d] != 0, EBADMSG, reterr, "tensor \"%s\": dimension %" PRIu32 " is 0",
-                  shown(t->name).text, d);
+                  ink_gguf_shown(t->name).text, d);
         INK_CHECK(t->dims[d] <= INT64_MAX &&
                       !__builtin_mul_overflow(n_values, t->dims[d], &n_values) &&
                       n_values <= INT64_MAX,
                   EBADMSG, reterr, "tensor \"%s\": the product of its dimensions is too large",
-                  shown(t->name).text);
+                  ink_gguf_shown(t->name).text);
     }
     return 0;
 }
@@ -382,7 +364,7 @@ static int read_tensor(InkBytes *b, size_t i, InkGgufTensor *t, uint64_t *offset
     INK_TRY(read_dims(b, t, reterr));
     if (ink_bytes_u32(b, &t->type) < 0 || ink_bytes_u64(b, offset) < 0)
         return INK_RAISE(EBADMSG, reterr, "tensor \"%s\": the file ends before its offset",
-                         shown(t->name).text);
+                         ink_gguf_shown(t->name).text);
     return tensor_size(t, &t->size_bytes, reterr);
 }
 
@@ -404,21 +386,10 @@ static int read_alignment(const InkGguf *g, size_t *ret, InkError *reterr)
     return 0;
 }
 
-static void sift_down_offsets(const uint64_t *offsets, uint32_t *order, size_t root, size_t n)
+static bool offset_less(const void *userdata, uint32_t a, uint32_t b)
 {
-    for (;;) {
-        size_t child = 2 * root + 1;
-        if (child >= n)
-            return;
-        if (child + 1 < n && offsets[order[child]] < offsets[order[child + 1]])
-            child++;
-        if (offsets[order[root]] >= offsets[order[child]])
-            return;
-        uint32_t swap = order[root];
-        order[root] = order[child];
-        order[child] = swap;
-        root = child;
-    }
+    const uint64_t *offsets = userdata;
+    return offsets[a] < offsets[b];
 }
 
 /* Two tensors may not share bytes: nothing good comes of weights that alias. `order` is scratch. */
@@ -426,23 +397,14 @@ static int check_overlap(const InkGguf *g, const uint64_t *offsets, uint32_t *or
                          InkError *reterr)
 {
     size_t n = g->n_tensors;
-    bool ordered = true;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         order[i] = (uint32_t)i;
-        ordered = ordered && (i == 0 || offsets[i - 1] <= offsets[i]);
-    }
-    for (size_t i = n / 2; !ordered && i-- > 0;)
-        sift_down_offsets(offsets, order, i, n);
-    for (size_t end = n; !ordered && end-- > 1;) {
-        uint32_t swap = order[0];
-        order[0] = order[end];
-        order[end] = swap;
-        sift_down_offsets(offsets, order, 0, end);
-    }
+    ink_sort_indices(order, n, offset_less, offsets);
     for (size_t i = 1; i < n; i++) {
         const InkGgufTensor *a = &g->tensors[order[i - 1]], *b = &g->tensors[order[i]];
         INK_CHECK(offsets[order[i]] - offsets[order[i - 1]] >= a->size_bytes, EBADMSG, reterr,
-                  "tensors \"%s\" and \"%s\" overlap", shown(a->name).text, shown(b->name).text);
+                  "tensors \"%s\" and \"%s\" overlap", ink_gguf_shown(a->name).text,
+                  ink_gguf_shown(b->name).text);
     }
     return 0;
 }
@@ -455,12 +417,12 @@ static int place_tensors(InkGguf *g, const uint64_t *offsets, size_t data_start,
         InkGgufTensor *t = &g->tensors[i];
         INK_CHECK(offsets[i] % alignment == 0, EBADMSG, reterr,
                   "tensor \"%s\": offset %" PRIu64 " is no multiple of the alignment %zu",
-                  shown(t->name).text, offsets[i], alignment);
+                  ink_gguf_shown(t->name).text, offsets[i], alignment);
         size_t space = data_start <= g->size_bytes ? g->size_bytes - data_start : 0;
         INK_CHECK(t->size_bytes <= space && offsets[i] <= space - t->size_bytes, EBADMSG, reterr,
                   "tensor \"%s\": its %zu bytes at offset %" PRIu64
                   " lie beyond the end of the file (%zu bytes of tensor data)",
-                  shown(t->name).text, t->size_bytes, offsets[i], space);
+                  ink_gguf_shown(t->name).text, t->size_bytes, offsets[i], space);
         t->data = g->data + data_start + (size_t)offsets[i];
     }
     return 0;
@@ -475,7 +437,7 @@ static int read_tensors(InkGguf *g, InkBytes *b, InkError *reterr)
     for (size_t i = 0; i < g->n_tensors; i++)
         INK_TRY(read_tensor(b, i, &g->tensors[i], &offsets[i], reterr));
 
-    size_t alignment, data_start;
+    size_t alignment = 0, data_start = 0;
     INK_TRY(read_alignment(g, &alignment, reterr));
     INK_CHECK(ink_size_align(b->offset, alignment, &data_start), EBADMSG, reterr,
               "the header is too large");
@@ -487,7 +449,7 @@ static int read_tensors(InkGguf *g, InkBytes *b, InkError *reterr)
               "out of memory for %zu tensors", g->n_tensors);
     InkGgufString twice;
     INK_CHECK(!first_duplicate(g, tensor_name, g->tensor_order, g->n_tensors, &twice), EBADMSG,
-              reterr, "tensor \"%s\" stands in the file twice", shown(twice).text);
+              reterr, "tensor \"%s\" stands in the file twice", ink_gguf_shown(twice).text);
     return check_overlap(g, offsets, scratch, reterr);
 }
 

@@ -67,6 +67,11 @@ typedef struct InkGgufTensor {
     size_t size_bytes;
 } InkGgufTensor;
 
+/* A name out of a file made fit for a message: printable UTF-8, cut to its first 64 bytes. */
+typedef struct InkGgufShown {
+    char text[68];
+} InkGgufShown;
+
 typedef struct InkGguf InkGguf;
 
 INK_MUST_CHECK int ink_gguf_open(const void *data, size_t size_bytes, InkGguf **ret,
@@ -101,3 +106,4 @@ InkGgufString ink_gguf_array_next_string(const InkGgufArray *a, size_t *cursor);
 /* Element i < n of an integer array of any width, or of a float array. */
 int64_t ink_gguf_array_int(const InkGgufArray *a, size_t i);
 float ink_gguf_array_f32(const InkGgufArray *a, size_t i);
+InkGgufShown ink_gguf_shown(InkGgufString name);

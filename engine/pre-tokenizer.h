@@ -7,12 +7,15 @@
  * Owns: nothing. Thread: no state. Source: the `pre_tokenizer` of each family's tokenizer.json. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct InkPreTokenizer {
     const char *name; /* tokenizer.ggml.pre */
     /* Length in bytes of the first piece of text[0..n_bytes), n_bytes > 0; never 0. */
     size_t (*next)(const char *text, size_t n_bytes);
+    bool ignores_merges; /* a piece that is a token stays one, whatever the merges say */
+    bool adds_bos;       /* where the file does not say (tokenizer.ggml.add_bos_token) */
 } InkPreTokenizer;
 
 /* NULL for a name that is not in the set. */
