@@ -1,0 +1,102 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""No network, no user text in logs, a worker that is locked in: seen from outside."""
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import unittest
+
+from service import NAME, PATH, SANITIZED, Client, Error, Service, Variant, alive, run
+
+CANARY = "zyzzyva-canary-7351"
+
+
+@unittest.skipIf(SANITIZED, "the seal is relaxed in sanitizer builds")
+class PrivacyTest(unittest.TestCase):
+    def exercise(self, s):
+        async def body():
+            async with Client(s) as c:
+                await c.call("Text", "Complete", "sa{sv}", [f"{CANARY} is", {"max-tokens": Variant("u", 8)}])
+                await c.call("Text", "Chat", "a(ss)a{sv}", [[["user", f"Say {CANARY}"]],
+                                                            {"max-tokens": Variant("u", 8)}])
+                await c.call("Text", "CountTokens", "sa{sv}", [CANARY, {}])
+                await c.call("Recommendation", "Suggest", "sa{sv}a{sv}",
+                             ["file", {"text-before": Variant("s", CANARY)}, {}])
+                for bad in ([CANARY * 10000, {}], [CANARY, {CANARY: Variant("u", 1)}],
+                            [CANARY, {"model": Variant("s", CANARY)}]):
+                    try:
+                        await c.call("Text", "Complete", "sa{sv}", bad)
+                    except Error:
+                        pass
+                path = await c.start(f"{CANARY} goes on", max_tokens=2000, stream="delta")
+                while not any(m == "Delta" for _, m, _ in c.signals):
+                    import asyncio
+                    await asyncio.sleep(0.01)
+                os.kill(s.worker_pid(), signal.SIGKILL)
+                await c.wait(path)
+                await c.call("Text", "CountTokens", "sa{sv}", [CANARY, {}])
+        run(body())
+
+    def test_no_user_text_in_the_log(self):
+        with Service() as s:
+            self.exercise(s)
+            pid = s.daemon_pid()
+            os.kill(pid, signal.SIGTERM)
+            s.wait_for(lambda: not alive(pid), 5)
+            log = s.log_text()
+            self.assertIn("worker", log, "the worker's death is worth a line")
+            self.assertNotIn(CANARY, log)
+            self.assertNotIn("zyzzyva", log)
+            for path in s.root.rglob("*"):
+                self.assertNotIn("zyzzyva", str(path))
+
+    def test_only_unix_sockets_and_only_messages_after_the_seal(self):
+        if not shutil.which("strace"):
+            self.fail("strace is missing; ./dev test installs it")
+        with Service(exec_prefix="strace -f -qq -o $XDG_RUNTIME_DIR/trace -e "
+                                 "trace=%network,execve,openat,seccomp,io_uring_setup") as s:
+            self.exercise(s)
+            pid = s.daemon_pid()
+            os.kill(pid, signal.SIGTERM)
+            s.wait_for(lambda: not alive(pid), 10)
+            trace = (s.root / "run/trace").read_text(errors="replace").split("\n")
+        families = set(re.findall(r"socket(?:pair)?\((\w+)", "\n".join(trace)))
+        self.assertTrue(families)
+        self.assertLessEqual(families, {"AF_UNIX"}, families)
+        self.assertFalse([x for x in trace if "io_uring_setup" in x])
+        workers = {x.split()[0] for x in trace if "execve(" in x and "inkling-worker" in x and "= 0" in x}
+        self.assertTrue(workers)
+        for worker in workers:
+            lines = [x for x in trace if x.split(" ")[0] == worker]
+            sealed = max(i for i, x in enumerate(lines) if "seccomp(" in x)
+            after = lines[sealed + 1:]
+            calls = set()
+            for x in after:
+                m = re.match(r"\d+\s+(\w+)\(", x)
+                if m:
+                    calls.add(m[1])
+            self.assertLessEqual(calls, {"sendmsg", "recvmsg"}, f"calls after the seal: {calls}")
+            descriptors = set(re.findall(r"(?:sendmsg|recvmsg)\((\d+)", "\n".join(after)))
+            self.assertEqual(len(descriptors), 1, descriptors)
+
+    def test_processes_are_locked_in(self):
+        with Service() as s:
+            s.busctl("call", NAME, PATH, f"{NAME}.Text", "CountTokens", "sa{sv}", "x", 0)
+            for pid in (s.daemon_pid(), s.worker_pid()):
+                status = pathlib.Path(f"/proc/{pid}/status").read_text()
+                self.assertRegex(status, r"NoNewPrivs:\s+1")
+                self.assertRegex(status, r"Seccomp:\s+2")
+            fds = os.listdir(f"/proc/{s.worker_pid()}/fd") if os.geteuid() == 0 else []
+            self.assertLessEqual(len(fds), 4, "standard descriptors and one socket")
+            # Another process of the same user may not look into it (root may, so ask as nobody).
+            if os.geteuid() == 0 and shutil.which("setpriv"):
+                r = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat",
+                                    f"/proc/{s.worker_pid()}/maps"], capture_output=True)
+                self.assertNotEqual(r.returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
