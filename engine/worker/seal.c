@@ -203,8 +203,6 @@ static int add_common_rules(scmp_filter_ctx filter)
 
 static int add_profile_rules(scmp_filter_ctx filter, InkSealProfile profile, int socket_fd)
 {
-    /* The pack cache: its descriptor is the only one of a worker that could be written at all. */
-    static const int worker_calls[] = {SCMP_SYS(ftruncate)};
     const ArgumentRule worker_rules[] = {
         {SCMP_SYS(sendmsg), 0, INT_MASK, (uint64_t)socket_fd},
         {SCMP_SYS(recvmsg), 0, INT_MASK, (uint64_t)socket_fd},
@@ -214,14 +212,10 @@ static int add_profile_rules(scmp_filter_ctx filter, InkSealProfile profile, int
     const ArgumentRule tool_rules[] = {
         {SCMP_SYS(ioctl), 1, INT_MASK, TCGETS}, /* isatty(), for the buffering of output */
     };
-    int r;
-    if (profile == INK_SEAL_WORKER) {
-        r = allow_calls(filter, worker_calls, sizeof(worker_calls) / sizeof(worker_calls[0]));
-        return r < 0 ? r
-                     : allow_argument_rules(filter, worker_rules,
-                                            sizeof(worker_rules) / sizeof(worker_rules[0]));
-    }
-    r = allow_calls(filter, tool_calls, sizeof(tool_calls) / sizeof(tool_calls[0]));
+    if (profile == INK_SEAL_WORKER)
+        return allow_argument_rules(filter, worker_rules,
+                                    sizeof(worker_rules) / sizeof(worker_rules[0]));
+    int r = allow_calls(filter, tool_calls, sizeof(tool_calls) / sizeof(tool_calls[0]));
     return r < 0 ? r
                  : allow_argument_rules(filter, tool_rules,
                                         sizeof(tool_rules) / sizeof(tool_rules[0]));

@@ -26,9 +26,9 @@
 #define INK_WIRE_MAX_STRINGS     4096u /* of one memfd: 1 prompt or 2 per message, and stops */
 #define INK_WIRE_MAX_FDS         2u
 #define INK_WIRE_MAX_STOPS       16u
-#define INK_WIRE_MAX_TOKENS      4096u         /* of one answer */
-#define INK_WIRE_MAX_CREDIT      (64u << 20)   /* outstanding bytes of one request */
-#define INK_WIRE_TEXT_BYTES      16384u        /* of one TEXT frame at most */
+#define INK_WIRE_MAX_TOKENS      4096u       /* of one answer */
+#define INK_WIRE_MAX_CREDIT      (64u << 20) /* outstanding bytes of one request */
+#define INK_WIRE_TEXT_BYTES      16384u      /* of one TEXT frame at most */
 #define INK_WIRE_IDS_PER_FRAME   8192u
 #define INK_WIRE_MESSAGE_BYTES   240u
 
@@ -75,11 +75,11 @@ typedef enum InkWireKind {
 
 typedef struct InkWireGenerate {
     InkWireHeader header;
-    uint32_t kind;         /* InkWireKind */
-    uint32_t n_messages;   /* chat: 1..; complete: 0 */
-    uint32_t n_stops;      /* strings at the end of the list */
-    uint32_t max_tokens;   /* 1..INK_WIRE_MAX_TOKENS */
-    uint32_t max_lines;    /* 0 = no limit */
+    uint32_t kind;       /* InkWireKind */
+    uint32_t n_messages; /* chat: 1..; complete: 0 */
+    uint32_t n_stops;    /* strings at the end of the list */
+    uint32_t max_tokens; /* 1..INK_WIRE_MAX_TOKENS */
+    uint32_t max_lines;  /* 0 = no limit */
     uint32_t top_k;
     uint32_t repeat_window;
     float temperature, top_p, min_p, repeat_penalty;
@@ -111,14 +111,14 @@ typedef struct InkWireDetokenize {
     InkWireHeader header;
     uint8_t special;
     uint8_t reserved[7]; /* 0 */
-} InkWireDetokenize;    /* answered by TEXT frames (no credit needed), then FINISHED */
+} InkWireDetokenize;     /* answered by TEXT frames (no credit needed), then FINISHED */
 static_assert(sizeof(InkWireDetokenize) == 24, "wire detokenize");
 
 typedef struct InkWireReady {
     InkWireHeader header;
-    uint32_t version;      /* INK_WIRE_VERSION */
-    uint8_t seccomp;       /* 1 = the filter holds on all threads */
-    uint8_t landlock_abi;  /* 0 = the kernel has none */
+    uint32_t version;     /* INK_WIRE_VERSION */
+    uint8_t seccomp;      /* 1 = the filter holds on all threads */
+    uint8_t landlock_abi; /* 0 = the kernel has none */
     uint8_t reserved[2];
 } InkWireReady;
 static_assert(sizeof(InkWireReady) == 24, "wire ready");
@@ -171,12 +171,12 @@ typedef struct InkWireIds {
 static_assert(sizeof(InkWireIds) == 24, "wire ids");
 
 typedef enum InkWireReason {
-    INK_WIRE_REASON_STOP = 1,    /* end-of-generation token */
-    INK_WIRE_REASON_LENGTH,      /* max_tokens */
-    INK_WIRE_REASON_LINES,       /* max_lines */
+    INK_WIRE_REASON_STOP = 1, /* end-of-generation token */
+    INK_WIRE_REASON_LENGTH,   /* max_tokens */
+    INK_WIRE_REASON_LINES,    /* max_lines */
     INK_WIRE_REASON_STOP_STRING,
-    INK_WIRE_REASON_CANCELLED,   /* by CANCEL */
-    INK_WIRE_REASON_DONE,        /* TOKENIZE, DETOKENIZE */
+    INK_WIRE_REASON_CANCELLED, /* by CANCEL */
+    INK_WIRE_REASON_DONE,      /* TOKENIZE, DETOKENIZE */
 } InkWireReason;
 
 typedef struct InkWireFinished {
@@ -192,7 +192,7 @@ static_assert(sizeof(InkWireFinished) == 64, "wire finished");
 
 typedef struct InkWireFailed {
     InkWireHeader header;
-    uint32_t code; /* an errno of base/error.h */
+    uint32_t code;                        /* an errno of base/error.h */
     char message[INK_WIRE_MESSAGE_BYTES]; /* terminated UTF-8 without text of the user */
     uint32_t reserved;
 } InkWireFailed;

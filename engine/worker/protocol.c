@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright 2026 the inkling authors */
+#include "engine/worker/protocol.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/clock.h"
+#include "engine/base/utf8.h"
+#include "engine/worker/scheduler.h"
+
+/* Frames that came during a step and wait for its end. When they are this many the rest stays in
+ * the socket, which holds the broker back. */
+#define MAX_WAITING      128u
+/* Between two looks at the socket during a step; a layer of a large model takes longer. */
+#define POLL_USEC        500u
+/* Ids that are turned into text at a time, so that the limit on the text is seen early. */
+#define DECODE_CHUNK_IDS 4096u
+
+/* A frame to the worker has no tail, so this is all of it. */
+typedef struct WaitingFrame {
+    uint8_t bytes[sizeof(InkWireGenerate)];
+    int fds[INK_WIRE_MAX_FDS];
+    size_t n_fds;
+} WaitingFrame;
+
+static_assert(sizeof(InkWireGenerate) >= sizeof(InkWireLoad), "largest frame to the worker");
+
+typedef struct Worker {
+    int socket;
+    InkEngine *engine;
+    InkScheduler *scheduler;
+    InkWireFrame frame; /* the one being looked at */
+    WaitingFrame waiting[MAX_WAITING];
+    size_t first_waiting, n_waiting;
+    uint64_t polled_usec;
+    InkError error; /* of a frame that came during a step */
+} Worker;
+
+static void worker_free_p(Worker **w)
+{
+    if (*w == NULL)
+        return;
+    ink_wire_frame_done(&(*w)->frame);
+    for (size_t i = 0; i < (*w)->n_waiting; i++) {
+        WaitingFrame *f = &(*w)->waiting[((*w)->first_waiting + i) % MAX_WAITING];
+        for (size_t k = 0; k < f->n_fds; k++)
+            close(f->fds[k]);
+    }
+    ink_scheduler_free((*w)->scheduler);
+    ink_engine_close((*w)->engine);
+    free(*w);
+}
+
+/* -- taking frames in -------------------------------------------------------------------------- */
+
+static void put_waiting(Worker *w)
+{
+    WaitingFrame *f = &w->waiting[(w->first_waiting + w->n_waiting++) % MAX_WAITING];
+    memcpy(f->bytes, w->frame.bytes, sizeof(f->bytes));
+    memcpy(f->fds, w->frame.fds, sizeof(f->fds));
+    f->n_fds = w->frame.n_fds;
+    w->frame.n_fds = 0; /* handed on */
+}
+
+static bool get_waiting(Worker *w)
+{
+    if (w->n_waiting == 0)
+        return false;
+    WaitingFrame *f = &w->waiting[w->first_waiting];
+    memcpy(w->frame.bytes, f->bytes, sizeof(f->bytes));
+    memcpy(w->frame.fds, f->fds, sizeof(f->fds));
+    w->frame.n_fds = f->n_fds;
+    w->first_waiting = (w->first_waiting + 1) % MAX_WAITING;
+    w->n_waiting--;
+    return true;
+}
+
+/* CANCEL and CREDIT of a known answer count at once; everything else keeps its turn, and so does a
+ * CANCEL whose GENERATE still waits. */
+static int take_frame(Worker *w, InkError *reterr)
+{
+    const InkWireHeader *h = &w->frame.header;
+    bool known = w->scheduler != NULL && ink_scheduler_has(w->scheduler, h->id);
+    if (known && h->type == INK_WIRE_CANCEL) {
+        ink_scheduler_cancel(w->scheduler, h->id);
+        return 0;
+    }
+    if (known && h->type == INK_WIRE_CREDIT)
+        return ink_scheduler_credit(w->scheduler, h->id, w->frame.credit.more_bytes, reterr);
+    put_waiting(w);
+    return 0;
+}
+
+/* Takes in all that has arrived, after waiting for the first frame if `wait`. */
+static int take_in(Worker *w, bool wait, InkError *reterr)
+{
+    for (; w->n_waiting < MAX_WAITING; wait = false) {
+        int r = ink_wire_receive(w->socket, wait ? 0 : MSG_DONTWAIT, INK_WIRE_TO_WORKER, &w->frame,
+                                 reterr);
+        if (r == -EAGAIN && !wait)
+            return 0;
+        if (r == -EAGAIN) { /* a socket that does not block of itself */
+            struct pollfd p = {.fd = w->socket, .events = POLLIN};
+            if (poll(&p, 1, -1) < 0 && errno != EINTR)
+                return INK_RAISE(errno, reterr, "poll failed: errno %d", errno);
+            continue;
+        }
+        INK_TRY(r);
+        INK_TRY(take_frame(w, reterr));
+    }
+    return 0;
+}
+
+static int poll_between_layers(void *userdata)
+{
+    Worker *w = userdata;
+    uint64_t now = ink_clock_monotonic_usec();
+    if (now - w->polled_usec < POLL_USEC)
+        return 0;
+    w->polled_usec = now;
+    return take_in(w, false, &w->error);
+}
+
+/* -- answering --------------------------------------------------------------------------------- */
+
+static int send_failed(Worker *w, int r, const InkError *e)
+{
+    return ink_worker_send_failed(w->socket, w->frame.header.id, -r, e->message);
+}
+
+static int send_done(Worker *w, size_t n_tokens, uint64_t text_bytes)
+{
+    InkWireFinished f = {.header = {.type = INK_WIRE_FINISHED, .id = w->frame.header.id},
+                         .reason = INK_WIRE_REASON_DONE,
+                         .prompt_tokens = (uint32_t)n_tokens,
+                         .text_bytes = text_bytes};
+    return ink_worker_send(w->socket, &f.header, sizeof(f), NULL, 0);
+}
+
+/* Copies a name of the model into a frame's field: whole characters, no controls. */
+static void copy_name(char *field, size_t n_bytes, const char *name)
+{
+    size_t n = strnlen(name, n_bytes - 1);
+    n -= ink_utf8_torn_tail(name, n);
+    bool valid = ink_utf8_valid(name, n);
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)name[i];
+        field[i] = c < 0x20 || c == 0x7F || (c >= 0x80 && !valid) ? '?' : name[i];
+    }
+    field[n] = '\0';
+}
+
+static int send_loaded(Worker *w, uint64_t load_usec)
+{
+    const InkEngineInfo *info = ink_engine_info(w->engine);
+    InkWireLoaded l = {
+        .header = {.type = INK_WIRE_LOADED, .id = w->frame.header.id},
+        .n_threads = (uint32_t)info->n_threads,
+        .n_context = (uint32_t)info->n_context,
+        .n_vocab = (uint32_t)info->n_vocab,
+        .has_template = info->has_template,
+        .cache_used = info->pack_cache_used,
+        .n_parameters = info->n_parameters,
+        .packed_bytes = info->packed_bytes,
+        .kv_bytes_per_token = info->kv_bytes_per_token,
+        .load_usec = load_usec,
+    };
+    copy_name(l.name, sizeof(l.name), info->name);
+    copy_name(l.architecture, sizeof(l.architecture), info->architecture);
+    copy_name(l.quantization, sizeof(l.quantization), info->quantization);
+    copy_name(l.kernels, sizeof(l.kernels), info->kernels);
+    return ink_worker_send(w->socket, &l.header, sizeof(l), NULL, 0);
+}
+
+static int open_model(Worker *w, InkError *reterr)
+{
+    const InkWireLoad *l = &w->frame.load;
+    InkEngineOptions options = {
+        .n_threads = l->n_threads,
+        .isa = l->isa[0] != '\0' ? l->isa : NULL,
+        .pack_cache_fd = l->has_cache ? w->frame.fds[1] : -1,
+        .pack_cache_locked = l->cache_locked,
+        .max_kv_bytes = l->max_kv_bytes,
+    };
+    _cleanup_(ink_engine_close_p) InkEngine *e = NULL;
+    INK_TRY(ink_engine_open(w->frame.fds[0], &options, &e, reterr));
+    INK_TRY(ink_scheduler_new(e, options.max_kv_bytes, w->socket, &w->scheduler, reterr));
+    w->engine = INK_TAKE(e);
+    return 0;
+}
+
+static int on_load(Worker *w, InkError *reterr)
+{
+    INK_CHECK(w->engine == NULL, EPROTO, reterr, "LOAD: a model is loaded already");
+    uint64_t start = ink_clock_monotonic_usec();
+    InkWireProgress p = {.header = {.type = INK_WIRE_PROGRESS, .id = w->frame.header.id},
+                         .stage = INK_WIRE_STAGE_LOADING};
+    INK_TRY(ink_worker_send(w->socket, &p.header, sizeof(p), NULL, 0));
+    InkError e = {0};
+    int r = open_model(w, &e);
+    return r < 0 ? send_failed(w, r, &e) : send_loaded(w, ink_clock_monotonic_usec() - start);
+}
+
+/* Maps the frame's strings. Broken ones are the broker's fault and end the connection; want of
+ * memory fails this request alone, and then *ret_answered is set. */
+static int map_strings(Worker *w, InkWireBulk *bulk, bool *ret_answered, InkError *reterr)
+{
+    InkError e = {0};
+    int r = ink_wire_bulk_map(w->frame.fds[0], bulk, &e);
+    *ret_answered = r == -ENOMEM;
+    if (r == -ENOMEM)
+        return send_failed(w, r, &e);
+    if (r < 0 && reterr != NULL)
+        *reterr = e;
+    return r;
+}
+
+static int on_generate(Worker *w, InkError *reterr)
+{
+    _cleanup_(ink_wire_bulk_done) InkWireBulk bulk = INK_WIRE_BULK_INIT;
+    _cleanup_(ink_generation_free_p) InkGeneration *g = NULL;
+    bool answered;
+    InkError e = {0};
+    INK_CHECK(!ink_scheduler_has(w->scheduler, w->frame.header.id), EPROTO, reterr,
+              "GENERATE: its id is in use");
+    INK_TRY(map_strings(w, &bulk, &answered, reterr));
+    if (answered)
+        return 0;
+    int r = ink_generation_new(w->engine, &w->frame.generate, &bulk, &g, &e);
+    if (r == -EPROTO)
+        return INK_RAISE(EPROTO, reterr, "%s", e.message);
+    if (r == 0)
+        r = ink_scheduler_add(w->scheduler, &g, &e);
+    return r < 0 ? send_failed(w, r, &e) : 0;
+}
+
+static int send_ids(Worker *w, const InkTokens *tokens)
+{
+    for (size_t at = 0; at < tokens->n;) {
+        size_t n =
+            tokens->n - at < INK_WIRE_IDS_PER_FRAME ? tokens->n - at : INK_WIRE_IDS_PER_FRAME;
+        InkWireIds ids = {.header = {.type = INK_WIRE_IDS, .id = w->frame.header.id},
+                          .offset = (uint32_t)at,
+                          .n = (uint32_t)n};
+        INK_TRY(ink_worker_send(w->socket, &ids.header, sizeof(ids), tokens->ids + at,
+                                n * sizeof(uint32_t)));
+        at += n;
+    }
+    return 0;
+}
+
+static int on_tokenize(Worker *w, InkError *reterr)
+{
+    _cleanup_(ink_wire_bulk_done) InkWireBulk bulk = INK_WIRE_BULK_INIT;
+    _cleanup_tokens_ InkTokens tokens = INK_TOKENS_INIT;
+    const InkWireTokenize *t = &w->frame.tokenize;
+    bool answered;
+    InkError e = {0};
+    INK_TRY(map_strings(w, &bulk, &answered, reterr));
+    if (answered)
+        return 0;
+    bool chat = t->kind == INK_WIRE_CHAT;
+    INK_CHECK(bulk.n == (chat ? 2 * (size_t)t->n_messages : 1), EPROTO, reterr,
+              "TOKENIZE: %zu strings do not fit its n_messages", bulk.n);
+    InkPrompt prompt = {
+        .strings = bulk.strings, .n_messages = t->n_messages, .whole = chat, .special = t->special};
+    int r = ink_prompt_encode(w->engine, &prompt, &tokens, &e);
+    if (r < 0)
+        return send_failed(w, r, &e);
+    if (t->wants_ids)
+        INK_TRY(send_ids(w, &tokens));
+    return send_done(w, tokens.n, 0);
+}
+
+/* The text of n ids as whole characters. */
+static int decode_ids(const Worker *w, const InkWireString *bytes, bool special, InkBuffer *text,
+                      InkError *reterr)
+{
+    const InkTokenizer *tokenizer = ink_engine_tokenizer(w->engine);
+    _cleanup_(ink_text_stream_done) InkTextStream stream = {0};
+    _cleanup_buffer_ InkBuffer raw = INK_BUFFER_INIT, whole = INK_BUFFER_INIT;
+    uint32_t ids[DECODE_CHUNK_IDS];
+    size_t n_ids = bytes->n_bytes / sizeof(uint32_t);
+    INK_TRY(ink_text_stream_init(&stream, NULL, 0, reterr));
+    for (size_t at = 0, n; at < n_ids; at += n) {
+        n = n_ids - at < DECODE_CHUNK_IDS ? n_ids - at : DECODE_CHUNK_IDS;
+        memcpy(ids, (const char *)bytes->data + at * sizeof(uint32_t), n * sizeof(uint32_t));
+        for (size_t i = 0; i < n; i++)
+            INK_CHECK(ids[i] < ink_tokenizer_n_vocab(tokenizer), EINVAL, reterr,
+                      "ids[%zu] is not in the vocabulary of %zu tokens", at + i,
+                      ink_tokenizer_n_vocab(tokenizer));
+        ink_buffer_clear(&raw);
+        INK_TRY(ink_tokenizer_decode(tokenizer, ids, n, special, &raw, reterr));
+        INK_TRY(ink_text_stream_push(&stream, raw.data != NULL ? raw.data : "", raw.size_bytes,
+                                     &whole));
+        INK_CHECK(whole.size_bytes <= INK_WIRE_MAX_BULK_BYTES, E2BIG, reterr,
+                  "the text of these ids is over %u bytes", INK_WIRE_MAX_BULK_BYTES);
+    }
+    INK_TRY(ink_text_stream_finish(&stream, &whole));
+    if (whole.size_bytes != 0)
+        ink_worker_append_text(text, whole.data, whole.size_bytes);
+    INK_CHECK(!text->failed && !whole.failed, ENOMEM, reterr, "no memory for the text of %zu ids",
+              n_ids);
+    return 0;
+}
+
+static int on_detokenize(Worker *w, InkError *reterr)
+{
+    _cleanup_(ink_wire_bulk_done) InkWireBulk bulk = INK_WIRE_BULK_INIT;
+    _cleanup_buffer_ InkBuffer text = INK_BUFFER_INIT;
+    bool answered;
+    InkError e = {0};
+    INK_TRY(map_strings(w, &bulk, &answered, reterr));
+    if (answered)
+        return 0;
+    INK_CHECK(bulk.n == 1 && bulk.strings[0].n_bytes % sizeof(uint32_t) == 0, EPROTO, reterr,
+              "DETOKENIZE: not one string of u32 ids");
+    int r = decode_ids(w, &bulk.strings[0], w->frame.detokenize.special, &text, &e);
+    if (r < 0)
+        return send_failed(w, r, &e);
+    for (size_t at = 0; at < text.size_bytes;) {
+        InkWireText t = {.header = {.type = INK_WIRE_TEXT, .id = w->frame.header.id},
+                         .offset_bytes = at};
+        size_t n = ink_worker_text_piece(text.data + at, text.size_bytes - at, UINT64_MAX);
+        INK_TRY(ink_worker_send(w->socket, &t.header, sizeof(t), text.data + at, n));
+        at += n;
+    }
+    return send_done(w, bulk.strings[0].n_bytes / sizeof(uint32_t), text.size_bytes);
+}
+
+static int on_frame(Worker *w, InkError *reterr)
+{
+    const InkWireHeader *h = &w->frame.header;
+    if (h->type == INK_WIRE_LOAD)
+        return on_load(w, reterr);
+    INK_CHECK(w->engine != NULL, EPROTO, reterr, "frame type %u before a model is loaded", h->type);
+    switch (h->type) {
+    case INK_WIRE_GENERATE:
+        return on_generate(w, reterr);
+    case INK_WIRE_CANCEL:
+        ink_scheduler_cancel(w->scheduler, h->id);
+        return 0;
+    case INK_WIRE_CREDIT:
+        return ink_scheduler_credit(w->scheduler, h->id, w->frame.credit.more_bytes, reterr);
+    case INK_WIRE_TOKENIZE:
+        return on_tokenize(w, reterr);
+    case INK_WIRE_DETOKENIZE:
+        return on_detokenize(w, reterr);
+    }
+    return INK_RAISE(EPROTO, reterr, "frame type %u is unknown", h->type);
+}
+
+/* -- the loop ---------------------------------------------------------------------------------- */
+
+static int serve_once(Worker *w, InkError *reterr)
+{
+    bool runnable = w->scheduler != NULL && ink_scheduler_is_runnable(w->scheduler);
+    INK_TRY(take_in(w, !runnable && w->n_waiting == 0, reterr));
+    while (get_waiting(w)) {
+        int r = on_frame(w, reterr);
+        ink_wire_frame_done(&w->frame);
+        INK_TRY(r);
+    }
+    if (w->scheduler == NULL)
+        return 0;
+    INK_TRY(ink_scheduler_settle(w->scheduler));
+    if (!ink_scheduler_is_runnable(w->scheduler))
+        return 0;
+    int r = ink_scheduler_step(w->scheduler, poll_between_layers, w, reterr);
+    if (r < 0 && w->error.code != 0 && reterr != NULL)
+        *reterr = w->error; /* what was wrong with the frame, and not just where it was seen */
+    return r;
+}
+
+int ink_worker_serve(int socket, const InkSealStatus *seal, InkError *reterr)
+{
+    _cleanup_(worker_free_p) Worker *w = ink_alloc_array(1, sizeof(*w));
+    INK_CHECK(w != NULL, ENOMEM, reterr, "no memory for the connection");
+    w->socket = socket;
+    InkWireReady ready = {.header = {.type = INK_WIRE_READY},
+                          .version = INK_WIRE_VERSION,
+                          .seccomp = seal->seccomp,
+                          .landlock_abi =
+                              (uint8_t)(seal->landlock_abi < 255 ? seal->landlock_abi : 255)};
+    int r = ink_worker_send(socket, &ready.header, sizeof(ready), NULL, 0);
+    while (r >= 0)
+        r = serve_once(w, reterr);
+    return r;
+}
