@@ -12,6 +12,7 @@
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
+#include "engine/base/cleanup.h"
 #include "ipc/service.h"
 
 typedef struct InkBus InkBus;

@@ -56,9 +56,9 @@ INK_MUST_CHECK int ink_client_start_pipe(InkClient *c, const char *kind,
                                          InkStream **ret, InkError *reterr);
 
 typedef enum InkStreamEvent {
-    INK_STREAM_TEXT = 1,  /* frame.text */
-    INK_STREAM_PROGRESS,  /* frame.stage, frame.fraction */
-    INK_STREAM_FINISHED,  /* frame.status and results; nothing follows */
+    INK_STREAM_TEXT = 1, /* frame.text */
+    INK_STREAM_PROGRESS, /* frame.stage, frame.fraction */
+    INK_STREAM_FINISHED, /* frame.status and results; nothing follows */
 } InkStreamEvent;
 
 typedef struct InkStreamFrame {

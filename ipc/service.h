@@ -63,9 +63,9 @@ typedef struct InkTask {
     const char *const *stops;
     size_t n_stops;
     InkPriority priority;
-    uint64_t deadline_usec;     /* span from now; 0 = none */
-    const char *supersede_key;  /* NULL = none */
-    uint64_t hold_usec;         /* LOAD */
+    uint64_t deadline_usec;    /* span from now; 0 = none */
+    const char *supersede_key; /* NULL = none */
+    uint64_t hold_usec;        /* LOAD */
 } InkTask;
 
 typedef enum InkTaskStatus {
@@ -110,6 +110,9 @@ typedef struct InkTaskSink {
     const InkTaskEvents *events;
     void *userdata;
     size_t credit_bytes; /* to begin with; SIZE_MAX = no back-pressure */
+    /* Nobody sees text before the end (blocking calls): it comes in one piece right before
+     * `finished`, so that a worker's death in the middle costs a retry and not the request. */
+    bool deferred;
 } InkTaskSink;
 
 typedef enum InkCancelReason {
@@ -132,7 +135,7 @@ typedef void InkCountReply(void *userdata, const InkError *error, uint64_t count
 typedef void InkDoneReply(void *userdata, const InkError *error);
 
 typedef struct InkServiceEvent {
-    const char *kind; /* "opened", "ran", "accepted", "focused": checked */
+    const char *kind;                        /* "opened", "ran", "accepted", "focused": checked */
     const char *uri, *text, *title, *app_id; /* NULL = not given */
     uint64_t time_usec;                      /* 0 = now */
 } InkServiceEvent;
@@ -171,7 +174,8 @@ typedef struct InkServiceModel {
 } InkServiceModel;
 
 typedef struct InkServiceState {
-    const char *state; /* "starting", "ready", "loading", "idle", "no-model", "failed", "stopping" */
+    /* "starting", "ready", "loading", "idle", "no-model", "failed", "stopping" */
+    const char *state;
     char model[128];
     uint32_t context_window;
     uint32_t queue_depth;
@@ -181,7 +185,7 @@ typedef struct InkServiceState {
 } InkServiceState;
 
 typedef struct InkServiceAvailability {
-    const char *state; /* 3.1 of docs/dbus-api.md */
+    const char *state;       /* 3.1 of docs/dbus-api.md */
     uint32_t context_window; /* 0 = unknown, left out */
     uint64_t estimated_usec; /* 0 = left out */
     char reason[160];        /* "" = left out */
