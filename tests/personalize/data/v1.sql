@@ -1,0 +1,26 @@
+-- An inkling.db of schema version 1, as inkling 0.1.0 wrote it (sqlite3 .dump and the two pragmas).
+PRAGMA application_id=1768844140;
+PRAGMA user_version=1;
+PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE settings( name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO settings VALUES('memory-enabled',1);
+CREATE TABLE events( id INTEGER PRIMARY KEY, scope TEXT NOT NULL, kind INTEGER NOT NULL, uri TEXT, text TEXT, title TEXT, about_app TEXT, time_usec INTEGER NOT NULL, train INTEGER NOT NULL, digest INTEGER NOT NULL);
+INSERT INTO events VALUES(1,'exe:archive',1,'file:///home/somebody/letter.odt',NULL,'A letter',NULL,1772359200000000,1,-6714373219465250066);
+INSERT INTO events VALUES(2,'exe:archive',1,'file:///home/somebody/plan%20B.txt',NULL,NULL,NULL,1772280000000000,0,5215328949046217831);
+INSERT INTO events VALUES(3,'exe:archive',2,'file:///home/somebody/src','git status',NULL,NULL,1772362800000000,1,1937632511384251185);
+INSERT INTO events VALUES(4,'exe:archive',4,NULL,NULL,NULL,'org.gnome.Builder',1772366340000000,0,-6184912731320246313);
+CREATE TABLE items( id INTEGER PRIMARY KEY, scope TEXT NOT NULL, kind INTEGER NOT NULL, place TEXT NOT NULL, key TEXT NOT NULL, title TEXT, n_uses INTEGER NOT NULL, last_usec INTEGER NOT NULL, rank REAL NOT NULL, UNIQUE(scope, kind, place, key));
+INSERT INTO items VALUES(1,'exe:archive',1,'','file:///home/somebody/letter.odt','A letter',1,1772359200000000,732.62202380952385284);
+INSERT INTO items VALUES(2,'exe:archive',1,'','file:///home/somebody/plan%20B.txt',NULL,1,1772280000000000,732.58928571428566555);
+INSERT INTO items VALUES(3,'exe:archive',2,'','git status',NULL,1,1772362800000000,732.6235119047619264);
+INSERT INTO items VALUES(4,'exe:archive',2,'/home/somebody/src','git status',NULL,1,1772362800000000,732.6235119047619264);
+CREATE TABLE feedback( id INTEGER PRIMARY KEY, scope TEXT NOT NULL, kind INTEGER NOT NULL, key TEXT NOT NULL, outcome INTEGER NOT NULL, accepted_chars INTEGER NOT NULL, text TEXT, time_usec INTEGER NOT NULL);
+INSERT INTO feedback VALUES(1,'exe:archive',1,'file:///home/somebody/letter.odt',1,0,NULL,1795444832172299);
+CREATE TABLE usage( scope TEXT PRIMARY KEY NOT NULL, day INTEGER NOT NULL, n_events INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO usage VALUES('exe:archive',20780,4);
+CREATE INDEX events_by_digest ON events(scope, digest, time_usec);
+CREATE INDEX items_by_rank ON items(scope, kind, place, rank);
+CREATE INDEX items_by_last ON items(scope, kind, place, last_usec);
+CREATE INDEX feedback_by_key ON feedback(scope, kind, key);
+COMMIT;
