@@ -293,6 +293,7 @@ int ink_options_read_task(sd_bus_message *m, InkTaskKind kind, InkTaskOptions *r
     };
     if (getrandom(&o.task.seed, sizeof(o.task.seed), 0) != sizeof(o.task.seed))
         return INK_RAISE(EAGAIN, reterr, "no random numbers for the seed");
+    o.task.seed >>= 11; /* so that the result is exact in every JSON reader */
     INK_TRY(ink_options_read(m, tables[kind].rows, tables[kind].n_rows, "", &o, NULL, reterr));
     o.task.priority = ink_options_priority(o.priority);
     *ret = o;

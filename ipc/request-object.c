@@ -377,8 +377,12 @@ int ink_request_start(InkBus *b, InkCallerEntry *who, sd_bus_message *m,
         int e = ink_request_pipe_new(b->event, &pipe_events, r, &r->pipe, &read_fd);
         INK_CHECK(e >= 0, e == -ENOMEM ? ENOMEM : EBUSY, reterr, "no pipe: %s", strerror(-e));
     }
-    InkTaskSink sink = {&task_events, r,
-                        delivery == INK_DELIVERY_PIPE ? INK_REQUEST_PIPE_CREDIT_BYTES : SIZE_MAX};
+    InkTaskSink sink = {
+        .events = &task_events,
+        .userdata = r,
+        .credit_bytes = delivery == INK_DELIVERY_PIPE ? INK_REQUEST_PIPE_CREDIT_BYTES : SIZE_MAX,
+        .deferred = delivery == INK_DELIVERY_REPLY && !r->wants_delta,
+    };
     uint64_t id = 0;
     if (delivery == INK_DELIVERY_REPLY)
         INK_TRY(ink_caller_add_call(who, reterr));

@@ -18,7 +18,6 @@ static int start_blocking(InkBus *b, InkCallerEntry *who, sd_bus_message *m, Ink
 {
     if (o->task.deadline_usec == 0)
         o->task.deadline_usec = INK_BUS_BLOCKING_USEC;
-    o->task.deferred = strcmp(o->stream, "delta") != 0;
     return ink_request_start(b, who, m, o, INK_DELIVERY_REPLY, reterr);
 }
 
