@@ -25,6 +25,42 @@ typedef struct Char {
     size_t n_bytes; /* 0 at the end */
 } Char;
 
+typedef struct Range {
+    uint32_t first, last;
+} Range;
+
+/* Letters and numbers of Unicode 15.1 to 17, which the utf8proc of Debian 12 (15.0) does not know
+ * but the reference tokenizers do. With a newer utf8proc these say nothing new. */
+static const Range newer_letters[] = {
+    {0x1C89, 0x1C8A},   {0xA7CB, 0xA7CD},   {0xA7DA, 0xA7DC},   {0x105C0, 0x105F3},
+    {0x10D4A, 0x10D65}, {0x10D6F, 0x10D85}, {0x10EC2, 0x10EC4}, {0x11380, 0x11389},
+    {0x1138B, 0x1138B}, {0x1138E, 0x1138E}, {0x11390, 0x113B5}, {0x113B7, 0x113B7},
+    {0x113D1, 0x113D1}, {0x113D3, 0x113D3}, {0x11BC0, 0x11BE0}, {0x13460, 0x143FA},
+    {0x16100, 0x1611D}, {0x16D40, 0x16D6C}, {0x18CFF, 0x18CFF}, {0x1E5D0, 0x1E5ED},
+    {0x1E5F0, 0x1E5F0}, {0x2EBF0, 0x2EE5D},
+};
+
+static const Range newer_numbers[] = {
+    {0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9},
+    {0x11DE0, 0x11DE9}, {0x16130, 0x16139}, {0x16D70, 0x16D79},
+    {0x16FF4, 0x16FF6}, {0x1CCF0, 0x1CCF9}, {0x1E5F1, 0x1E5FA},
+};
+
+static bool in_ranges(const Range *ranges, size_t n, uint32_t c)
+{
+    size_t low = 0, high = n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (c > ranges[middle].last)
+            low = middle + 1;
+        else if (c < ranges[middle].first)
+            high = middle;
+        else
+            return true;
+    }
+    return false;
+}
+
 static bool is_white_space(uint32_t c)
 {
     return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
@@ -56,6 +92,12 @@ static unsigned flags_of(uint32_t c)
     case UTF8PROC_CATEGORY_NL:
     case UTF8PROC_CATEGORY_NO:
         return NUMBER;
+    case UTF8PROC_CATEGORY_CN:
+        if (in_ranges(newer_letters, sizeof(newer_letters) / sizeof(newer_letters[0]), c))
+            return LETTER;
+        return in_ranges(newer_numbers, sizeof(newer_numbers) / sizeof(newer_numbers[0]), c)
+                   ? NUMBER
+                   : 0;
     default:
         return 0;
     }
@@ -200,13 +242,10 @@ static size_t next_qwen2(const char *text, size_t n_bytes)
 }
 
 /* ------------------------------------------------------------------ deepseek-llm
- * Six rules one after the other, each on what the ones before it left between their matches:
- * [\r\n] alone; \s?[letters]+; \s?[signs]+; \s+$; [ideographs]+; every number alone. A piece is
- * found by asking, character by character, whether an earlier rule would match from here. */
-
-typedef struct Range {
-    uint32_t first, last;
-} Range;
+ * Six rules one after the other, each splitting every piece that the ones before it made, matches
+ * and gaps alike: [\r\n]; \s?[letters]+; \s?[signs]+; \s+$; [ideographs]+; every number alone.
+ * (ASCII letters are signs as well, hence "über" becomes two pieces.) The first piece is found by
+ * asking, character by character, whether one of the rules has a border here. */
 
 /* Cased letters of the scripts that this family lists. */
 static const Range deepseek_letters[] = {
@@ -236,17 +275,7 @@ static const Range deepseek_letters[] = {
 
 static bool is_deepseek_letter(uint32_t c)
 {
-    size_t low = 0, high = sizeof(deepseek_letters) / sizeof(deepseek_letters[0]);
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (c > deepseek_letters[middle].last)
-            low = middle + 1;
-        else if (c < deepseek_letters[middle].first)
-            high = middle;
-        else
-            return true;
-    }
-    return false;
+    return in_ranges(deepseek_letters, sizeof(deepseek_letters) / sizeof(deepseek_letters[0]), c);
 }
 
 static bool is_deepseek_sign(uint32_t c)
@@ -261,7 +290,7 @@ static bool is_deepseek_ideograph(uint32_t c)
     return (c >= 0x0800 && c <= 0x9FA5) || (c >= 0xAC00 && c <= 0xD7FF);
 }
 
-/* Where the second rule's stretch ends: a newline, the end, or the start of \s?[letters]+. */
+/* Does \s?[letters]+ match here, or does the line end? */
 static bool before_letters(const char *text, size_t n_bytes, size_t at)
 {
     Char c = char_at(text, n_bytes, at, NEWLINE);
@@ -271,38 +300,50 @@ static bool before_letters(const char *text, size_t n_bytes, size_t at)
            is_deepseek_letter(char_at(text, n_bytes, at + c.n_bytes, NEWLINE).code_point);
 }
 
-/* Where the third rule's stretch ends: as above, or the start of \s?[signs]+. */
-static bool before_signs(const char *text, size_t n_bytes, size_t at)
+/* The stretch of the second and of the third rule that the piece lies in. */
+typedef struct Stretch {
+    const char *text;
+    size_t n_bytes;
+    bool letters; /* a match of the second rule; else what lies before the next one */
+    bool signs;   /* a match of the third; likewise */
+} Stretch;
+
+static bool letters_end(const Stretch *s, size_t at)
 {
-    if (before_letters(text, n_bytes, at))
-        return true;
-    Char c = char_at(text, n_bytes, at, NEWLINE);
+    if (!s->letters)
+        return before_letters(s->text, s->n_bytes, at);
+    return !is_deepseek_letter(char_at(s->text, s->n_bytes, at, NEWLINE).code_point);
+}
+
+static bool signs_start(const Stretch *s, size_t at)
+{
+    Char c = char_at(s->text, s->n_bytes, at, NEWLINE);
     if (is_deepseek_sign(c.code_point))
         return true;
     size_t after = at + c.n_bytes;
-    return (c.flags & SPACE) != 0 && !before_letters(text, n_bytes, after) &&
-           is_deepseek_sign(char_at(text, n_bytes, after, NEWLINE).code_point);
+    return (c.flags & SPACE) != 0 && !letters_end(s, after) &&
+           is_deepseek_sign(char_at(s->text, s->n_bytes, after, NEWLINE).code_point);
 }
 
-static size_t deepseek_letters_end(const char *text, size_t n_bytes, size_t at)
+static bool stretch_ends(const Stretch *s, size_t at)
 {
-    Char c = char_at(text, n_bytes, at, NEWLINE);
-    while (is_deepseek_letter(c.code_point)) {
-        at += c.n_bytes;
-        c = char_at(text, n_bytes, at, NEWLINE);
-    }
-    return at;
+    if (letters_end(s, at))
+        return true;
+    if (!s->signs)
+        return signs_start(s, at);
+    return !is_deepseek_sign(char_at(s->text, s->n_bytes, at, NEWLINE).code_point);
 }
 
-static size_t deepseek_signs_end(const char *text, size_t n_bytes, size_t at)
+/* \s+$ at `at`? */
+static bool only_spaces_left(const Stretch *s, size_t at)
 {
-    while (!before_letters(text, n_bytes, at)) {
-        Char c = char_at(text, n_bytes, at, NEWLINE);
-        if (!is_deepseek_sign(c.code_point))
-            break;
+    for (; !stretch_ends(s, at);) {
+        Char c = char_at(s->text, s->n_bytes, at, NEWLINE);
+        if ((c.flags & SPACE) == 0)
+            return false;
         at += c.n_bytes;
     }
-    return at;
+    return true;
 }
 
 typedef enum DeepseekKind {
@@ -313,66 +354,31 @@ typedef enum DeepseekKind {
 
 static DeepseekKind deepseek_kind(Char c)
 {
-    if (is_deepseek_ideograph(c.code_point))
-        return KIND_IDEOGRAPH;
-    return (c.flags & NUMBER) != 0 ? KIND_NUMBER : KIND_OTHER;
-}
-
-/* End of the run of spaces at `at`, and whether it reaches the end of the third rule's stretch. A
- * run that changes between ASCII and ideographic spaces more often than any text does counts as not
- * reaching it: each change starts a piece, and looking ahead from each of them would be quadratic.
- */
-static size_t spaces_end(const char *text, size_t n_bytes, size_t at, bool *ret_at_end)
-{
-    size_t n_changes = 0;
-    DeepseekKind kind = KIND_OTHER;
-    while (!before_signs(text, n_bytes, at) && n_changes < 64) {
-        Char c = char_at(text, n_bytes, at, NEWLINE);
-        if ((c.flags & SPACE) == 0)
-            break;
-        n_changes += deepseek_kind(c) != kind;
-        kind = deepseek_kind(c);
-        at += c.n_bytes;
-    }
-    *ret_at_end = before_signs(text, n_bytes, at);
-    return at;
-}
-
-/* The last three rules. Spaces at the end of the stretch stand alone; for the others each run is
- * looked at once, from its first character. */
-static size_t deepseek_rest_end(const char *text, size_t n_bytes)
-{
-    DeepseekKind kind = deepseek_kind(char_at(text, n_bytes, 0, NEWLINE));
-    size_t at = 0, spaces = 0;
-    while (!before_signs(text, n_bytes, at)) {
-        Char c = char_at(text, n_bytes, at, NEWLINE);
-        if ((c.flags & SPACE) != 0 && at >= spaces) {
-            bool at_end;
-            spaces = spaces_end(text, n_bytes, at, &at_end);
-            if (at_end)
-                return at != 0 ? at : spaces;
-        }
-        if (at != 0 && (deepseek_kind(c) != kind || kind == KIND_NUMBER))
-            return at;
-        at += c.n_bytes;
-    }
-    return at;
+    if ((c.flags & NUMBER) != 0)
+        return KIND_NUMBER;
+    return is_deepseek_ideograph(c.code_point) ? KIND_IDEOGRAPH : KIND_OTHER;
 }
 
 static size_t next_deepseek(const char *text, size_t n_bytes)
 {
-    Char c = char_at(text, n_bytes, 0, 0);
-    if ((c.flags & NEWLINE) != 0)
-        return c.n_bytes;
-    size_t start = (c.flags & SPACE) != 0 ? c.n_bytes : 0;
-    if (before_letters(text, n_bytes, 0))
-        return deepseek_letters_end(text, n_bytes, start);
-    if (before_signs(text, n_bytes, 0)) {
-        /* A space that is a sign itself (U+3000) may stand alone. */
-        size_t end = deepseek_signs_end(text, n_bytes, start);
-        return end != 0 ? end : start;
+    Char first = char_at(text, n_bytes, 0, 0);
+    DeepseekKind kind = deepseek_kind(first);
+    if ((first.flags & NEWLINE) != 0 || kind == KIND_NUMBER)
+        return first.n_bytes;
+    Stretch s = {text, n_bytes, false, false};
+    s.letters = before_letters(text, n_bytes, 0);
+    s.signs = signs_start(&s, 0);
+    bool was_space = (first.flags & SPACE) != 0;
+    size_t at = first.n_bytes;
+    while (!stretch_ends(&s, at)) {
+        Char c = char_at(text, n_bytes, at, NEWLINE);
+        bool is_space = (c.flags & SPACE) != 0;
+        if (deepseek_kind(c) != kind || (is_space && !was_space && only_spaces_left(&s, at)))
+            return at;
+        was_space = is_space;
+        at += c.n_bytes;
     }
-    return deepseek_rest_end(text, n_bytes);
+    return at;
 }
 
 /* ------------------------------------------------------------------ the closed set */
