@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright 2026 the inkling authors */
+
+/* inklingd: the one service of one person on the session bus. Exit codes: 0 stopped in order,
+ * 1 could not start, 2 wrong option, 3 the bus went away, 75 another one runs already (name or data
+ * folder taken; try again later). */
+#include <fcntl.h>
+#include <getopt.h>
+#include <glib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <systemd/sd-bus.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "daemon/app.h"
+#include "daemon/guard.h"
+#include "daemon/log.h"
+#include "engine/base/cleanup.h"
+#include "ink-config.h"
+#include "ipc/bus.h"
+#include "ipc/names.h"
+
+enum { EXIT_USAGE = 2, EXIT_BUS_LOST = 3, EXIT_TAKEN = 75 };
+
+typedef struct Paths {
+    char *worker, *data, *models, *cache, *config;
+} Paths;
+
+typedef struct Program {
+    Paths paths;
+    InkConfig config;
+    sd_event *event;
+    sd_bus *bus;
+    InkApp *app;
+    InkBus *service;
+    int data_lock_fd;
+} Program;
+
+static void print_help(FILE *out)
+{
+    fputs(
+        "Usage: inklingd [OPTION...]\n"
+        "\n"
+        "The inkling service on the session bus. Activated by the bus; nobody needs to start it.\n"
+        "\n"
+        "  --worker=PATH   the worker program, for builds that are not installed\n"
+        "  --models=DIR    folder of models instead of $XDG_DATA_HOME/inkling/models\n"
+        "  --version       print the version\n"
+        "  --help          print this\n"
+        "\n"
+        "Configuration: $XDG_CONFIG_HOME/inkling/inkling.conf\n",
+        out);
+}
+
+/* ------------------------------------------------------------------ before anything else */
+
+static void harden(void)
+{
+    umask(077);
+    /* A core file would hold prompts. */
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    prctl(PR_SET_DUMPABLE, 0);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static char *default_worker(void)
+{
+    char *installed = g_build_filename(INK_LIBEXECDIR, "inkling-worker", NULL);
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0)
+        return installed;
+    self[n] = '\0';
+    g_autofree char *folder = g_path_get_dirname(self);
+    /* In the build tree, so that a fresh build never runs an old installed worker. */
+    char *built = g_build_filename(folder, "..", "engine", "worker", "inkling-worker", NULL);
+    if (strcmp(folder, INK_LIBEXECDIR) != 0 && access(built, X_OK) == 0) {
+        g_free(installed);
+        return built;
+    }
+    g_free(built);
+    g_autofree char *beside = g_build_filename(folder, "inkling-worker", NULL);
+    if (access(beside, X_OK) == 0) {
+        g_free(installed);
+        return g_steal_pointer(&beside);
+    }
+    return installed;
+}
+
+static void find_paths(Paths *p)
+{
+    p->data = g_build_filename(g_get_user_data_dir(), "inkling", NULL);
+    p->cache = g_build_filename(g_get_user_cache_dir(), "inkling", NULL);
+    p->config = g_build_filename(g_get_user_config_dir(), "inkling", "inkling.conf", NULL);
+    if (p->models == NULL)
+        p->models = g_build_filename(p->data, "models", NULL);
+    if (p->worker == NULL)
+        p->worker = default_worker();
+}
+
+/* -1 = go on, else the exit code. */
+static int parse_options(int argc, char **argv, Paths *p)
+{
+    static const struct option options[] = {
+        {"worker", required_argument, NULL, 'w'},
+        {"models", required_argument, NULL, 'm'},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (c) {
+        case 'w':
+            g_free(p->worker);
+            p->worker = g_strdup(optarg);
+            break;
+        case 'm':
+            g_free(p->models);
+            p->models = g_strdup(optarg);
+            break;
+        case 'V':
+            puts("inklingd " INK_VERSION);
+            return EXIT_SUCCESS;
+        case 'h':
+            print_help(stdout);
+            return EXIT_SUCCESS;
+        default:
+            print_help(stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    return -1;
+}
+
+static void warn_config(void *userdata, const char *message)
+{
+    (void)userdata;
+    ink_log_warning("inkling.conf: %s", message);
+}
+
+/* The bus name is one per bus, the data folder one per home: two buses must not share a store. */
+static int lock_data(Program *p)
+{
+    if (g_mkdir_with_parents(p->paths.data, 0700) < 0) {
+        ink_log_error("data folder cannot be made: %s", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    p->data_lock_fd = open(p->paths.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (p->data_lock_fd < 0) {
+        ink_log_error("data folder cannot be opened: %s", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    if (flock(p->data_lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        ink_log_error("another inklingd uses the data folder");
+        return EXIT_TAKEN;
+    }
+    /* It may have been made by hand, around the models; the store wants it closed to others. */
+    struct stat st;
+    if (fstat(p->data_lock_fd, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 077) != 0)
+        (void)fchmod(p->data_lock_fd, 0700);
+    return -1;
+}
+
+/* ------------------------------------------------------------------ events */
+
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+    Program *p = userdata;
+    (void)source;
+    ink_log_info("stopping after signal %u", info->ssi_signo);
+    return sd_event_exit(p->event, EXIT_SUCCESS);
+}
+
+static int on_bus_lost(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
+{
+    Program *p = userdata;
+    (void)m;
+    (void)reterr;
+    ink_log_error("the bus went away");
+    return sd_event_exit(p->event, EXIT_BUS_LOST);
+}
+
+static void on_state_changed(void *userdata)
+{
+    Program *p = userdata;
+    InkServiceState state;
+    ink_app_ops()->state(p->app, &state);
+    sd_notifyf(false, "STATUS=%s; %u waiting", state.state, state.queue_depth);
+    ink_bus_state_changed(p->service);
+}
+
+static void on_memory_enabled_changed(void *userdata)
+{
+    ink_bus_memory_enabled_changed(((Program *)userdata)->service);
+}
+
+static const InkAppEvents app_events = {
+    .state_changed = on_state_changed,
+    .memory_enabled_changed = on_memory_enabled_changed,
+};
+
+/* ------------------------------------------------------------------ start and stop */
+
+static int watch_signals(Program *p)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -errno;
+    INK_TRY(sd_event_add_signal(p->event, NULL, SIGTERM, on_signal, p));
+    return sd_event_add_signal(p->event, NULL, SIGINT, on_signal, p);
+}
+
+static int open_bus(Program *p)
+{
+    INK_TRY(sd_bus_open_user(&p->bus));
+    INK_TRY(sd_bus_attach_event(p->bus, p->event, SD_EVENT_PRIORITY_NORMAL));
+    return sd_bus_match_signal(p->bus, NULL, "org.freedesktop.DBus.Local",
+                               "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
+                               "Disconnected", on_bus_lost, p);
+}
+
+static int start(Program *p, InkError *reterr)
+{
+    int r = sd_event_default(&p->event);
+    if (r >= 0)
+        r = watch_signals(p);
+    INK_CHECK(r >= 0, -r, reterr, "event loop: %s", strerror(-r));
+    r = open_bus(p);
+    INK_CHECK(r >= 0, -r, reterr, "session bus: %s", strerror(-r));
+    InkAppOptions options = {
+        .worker_program = p->paths.worker,
+        .model_folder = p->paths.models,
+        .system_model_folder = INK_SYSTEM_MODELS,
+        .cache_folder = p->paths.cache,
+        .data_folder = p->paths.data,
+        .network_guard = "seccomp", /* ink_guard_lock() holds, or this is not reached */
+        .config = &p->config,
+    };
+    INK_TRY(ink_app_new(p->event, &options, &p->app, reterr));
+    INK_TRY(ink_bus_new(p->bus, p->event, ink_app_ops(), p->app, &p->service, reterr));
+    ink_app_set_events(p->app, &app_events, p);
+    /* Last: whoever sees the name gets answers. */
+    return ink_bus_claim_name(p->service, reterr);
+}
+
+static void stop(Program *p)
+{
+    sd_notify(false, "STOPPING=1");
+    if (p->service != NULL)
+        ink_bus_stop_accepting(p->service);
+    if (p->app != NULL)
+        ink_app_stop(p->app); /* its last answers go to the bus */
+    p->service = ink_bus_free(p->service);
+    p->app = ink_app_free(p->app);
+    if (p->bus != NULL) {
+        sd_bus_flush(p->bus);
+        p->bus = sd_bus_close_unref(p->bus);
+    }
+    p->event = sd_event_unref(p->event);
+    if (p->data_lock_fd >= 0)
+        close(p->data_lock_fd);
+    g_free(p->paths.worker);
+    g_free(p->paths.data);
+    g_free(p->paths.models);
+    g_free(p->paths.cache);
+    g_free(p->paths.config);
+}
+
+static int run(Program *p)
+{
+    InkError error = {0};
+    int r = start(p, &error);
+    if (r < 0) {
+        ink_log_error("%s", error.message);
+        return r == -EEXIST ? EXIT_TAKEN : EXIT_FAILURE;
+    }
+    sd_notify(false, "READY=1");
+    r = sd_event_loop(p->event);
+    if (r < 0)
+        ink_log_error("event loop: %s", strerror(-r));
+    return r < 0 ? EXIT_FAILURE : r;
+}
+
+int main(int argc, char **argv)
+{
+    Program p = {.data_lock_fd = -1};
+    harden();
+    int code = parse_options(argc, argv, &p.paths);
+    if (code >= 0)
+        return code;
+    InkError error = {0};
+    if (ink_guard_lock(&error) < 0) {
+        ink_log_error("%s", error.message);
+        return EXIT_FAILURE;
+    }
+    find_paths(&p.paths);
+    code = lock_data(&p);
+    if (code < 0) {
+        ink_config_read(&p.config, p.paths.config, warn_config, NULL);
+        code = run(&p);
+    }
+    stop(&p);
+    return code;
+}
