@@ -15,8 +15,9 @@
 #define BY_RANK 1000u
 #define BY_LAST 200u
 #define HERE    200u
-/* With text_before, how far down the ranking the search for matches goes. */
-#define SCANNED 5000u
+/* With text_before, how far down the ranking the search for matches goes (about 1.2 us each, so
+ * that an answer over 100,000 events stays below 5 ms). */
+#define SCANNED 3000u
 
 #define MAX_ID_BYTES 256u
 #define NO_CANDIDATE SIZE_MAX
