@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright 2026 the inkling authors */
 
-/* AVX2 with FMA and F16C. A group of 16 rows is done as two halves of 8, one after the other.
+/* AVX2 with FMA and F16C. Up to three columns take the 16 rows of a block as two halves at once,
+ * so that weights stream from memory; more columns take one half of the whole group after the
+ * other, because sums and dot products of both would not fit the 16 registers.
  *
  * No step can saturate: a lane of vpmaddubsw is at most 2 * 15 * 127 = 3,810 for Q4_1, and eight of
  * them (a whole block) 30,480; for Q8_0 it is at most 2 * 128 * 127 = 32,512, widened at once. */
@@ -73,11 +75,11 @@ static inline void vec_deinterleave(Vec a, Vec b, Vec *even, Vec *odd)
 #define VALUE_VECS(nq)   ((nq) <= 2 ? 4 : 2)
 #include "engine/kernels/attention-tmpl.h"
 
-#define MATMUL_COLUMNS 4
+#define MATMUL_COLUMNS 6
 #include "engine/kernels/matmul-tmpl.h"
 
 /* How far ahead of use weights are asked for: memory latency times one core's bandwidth. */
-#define PREFETCH_BYTES 2560
+#define PREFETCH_BYTES 8192
 
 ALWAYS_INLINE void prefetch_block(const void *block, size_t n_bytes)
 {
@@ -92,22 +94,6 @@ ALWAYS_INLINE __m256i broadcast_quad(const int8_t *q)
     return _mm256_set1_epi32(quad);
 }
 
-ALWAYS_INLINE void store_tile(float *out, size_t out_stride, Vec sums[][2], const int nc)
-{
-#pragma GCC unroll 4
-    for (int c = 0; c < nc; c++) {
-        vec_store(out + c * out_stride, sums[c][0]);
-        vec_store(out + c * out_stride + VEC_N, sums[c][1]);
-    }
-}
-
-ALWAYS_INLINE void clear_tile(Vec sums[][2], const int nc)
-{
-#pragma GCC unroll 4
-    for (int c = 0; c < nc; c++)
-        sums[c][0] = sums[c][1] = vec_set1(0);
-}
-
 ALWAYS_INLINE void tile_f32(const void *packed, size_t n_inputs, const InkMatmulInput *input,
                             size_t t, float *out, size_t out_stride, const int nc)
 {
@@ -115,18 +101,24 @@ ALWAYS_INLINE void tile_f32(const void *packed, size_t n_inputs, const InkMatmul
     const float *x = input->x + t * input->x_stride;
     Vec sums[MATMUL_COLUMNS][2];
 
-    clear_tile(sums, nc);
+#pragma GCC unroll 6
+    for (int c = 0; c < nc; c++)
+        sums[c][0] = sums[c][1] = vec_set1(0);
     for (size_t k = 0; k < n_inputs; k++) {
         Vec w_lower = vec_load(weights + k * INK_PACK_ROWS);
         Vec w_upper = vec_load(weights + k * INK_PACK_ROWS + VEC_N);
-#pragma GCC unroll 4
+#pragma GCC unroll 6
         for (int c = 0; c < nc; c++) {
             Vec value = vec_set1(x[c * input->x_stride + k]);
             sums[c][0] = vec_fma(w_lower, value, sums[c][0]);
             sums[c][1] = vec_fma(w_upper, value, sums[c][1]);
         }
     }
-    store_tile(out, out_stride, sums, nc);
+#pragma GCC unroll 6
+    for (int c = 0; c < nc; c++) {
+        vec_store(out + c * out_stride, sums[c][0]);
+        vec_store(out + c * out_stride + VEC_N, sums[c][1]);
+    }
 }
 
 ALWAYS_INLINE __m256i widen_pairs(__m256i pairs)
@@ -134,101 +126,138 @@ ALWAYS_INLINE __m256i widen_pairs(__m256i pairs)
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-ALWAYS_INLINE void tile_q4_1(const void *packed, size_t n_inputs, const InkMatmulInput *input,
-                             size_t t, float *out, size_t out_stride, const int nc)
+/* The empty statement keeps the compiler from regrouping the sums of a chain, for which it would
+ * first compute all products and spill them. */
+ALWAYS_INLINE __m256i chain(__m256i sum)
 {
-    const InkPackedQ4_1 *block = packed;
-    const InkQuantRows *in = input->quant;
-    const size_t q_stride = in->q_stride, d_stride = in->block_stride;
-    const int8_t *q = in->q + t * q_stride;
-    const float *d = in->d + t * d_stride;
-    const float *d_sum = in->d_sum + t * d_stride;
-    const __m256i low = _mm256_set1_epi8(0x0f);
-    Vec sums[MATMUL_COLUMNS][2];
+    __asm__("" : "+x"(sum));
+    return sum;
+}
 
-    clear_tile(sums, nc);
-    for (size_t b = 0; b < n_inputs / INK_PACK_K; b++, block++, q += INK_PACK_K) {
-        prefetch_block(block, sizeof *block);
-#pragma GCC unroll 2
-        for (int half = 0; half < 2; half++) {
-            __m256i dots[MATMUL_COLUMNS];
+/* Integer dot products of 8 rows of a block, `quads` being the first 32 of 64 bytes of each quad,
+ * with nc columns. */
+ALWAYS_INLINE void dots_q4_1(const uint8_t *quads, const int8_t *q, size_t q_stride, __m256i *dots,
+                             const int nc)
+{
+    const __m256i low = _mm256_set1_epi8(0x0f);
 #pragma GCC unroll 4
-            for (int c = 0; c < nc; c++)
-                dots[c] = _mm256_setzero_si256();
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
-                __m256i bytes =
-                    _mm256_loadu_si256((const __m256i *)(block->qs + 64 * j + 32 * half));
-                __m256i w_low = _mm256_and_si256(bytes, low);
-                __m256i w_high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low);
-#pragma GCC unroll 4
-                for (int c = 0; c < nc; c++) {
-                    const int8_t *quads = q + c * q_stride + 4 * j;
-                    __m256i a = _mm256_maddubs_epi16(w_low, broadcast_quad(quads));
-                    __m256i e = _mm256_maddubs_epi16(w_high, broadcast_quad(quads + 16));
-                    dots[c] = _mm256_add_epi16(dots[c], _mm256_add_epi16(a, e));
-                }
-            }
-            Vec w_d = vec_load_f16(block->d + VEC_N * half);
-            Vec w_m = vec_load_f16(block->m + VEC_N * half);
-#pragma GCC unroll 4
-            for (int c = 0; c < nc; c++) {
-                Vec dot = _mm256_cvtepi32_ps(widen_pairs(dots[c]));
-                Vec scale = vec_mul(w_d, vec_set1(d[c * d_stride + b]));
-                sums[c][half] = vec_fma(dot, scale, sums[c][half]);
-                sums[c][half] = vec_fma(w_m, vec_set1(d_sum[c * d_stride + b]), sums[c][half]);
-            }
+    for (int j = 0; j < 4; j++) {
+        __m256i bytes = _mm256_loadu_si256((const __m256i *)(quads + 64 * j));
+        __m256i w_low = _mm256_and_si256(bytes, low);
+        __m256i w_high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low);
+#pragma GCC unroll 6
+        for (int c = 0; c < nc; c++) {
+            const int8_t *quad = q + c * q_stride + 4 * j;
+            __m256i product = _mm256_maddubs_epi16(w_low, broadcast_quad(quad));
+            dots[c] = j == 0 ? product : chain(_mm256_add_epi16(dots[c], product));
+            product = _mm256_maddubs_epi16(w_high, broadcast_quad(quad + INK_PACK_K / 2));
+            dots[c] = chain(_mm256_add_epi16(dots[c], product));
         }
     }
-    store_tile(out, out_stride, sums, nc);
+#pragma GCC unroll 6
+    for (int c = 0; c < nc; c++)
+        dots[c] = widen_pairs(dots[c]);
 }
 
 /* vpmaddubsw wants one unsigned side: |w|, with the sign of w moved to the activation. Activations
  * are never -128, and |-128| = 128 is right as an unsigned byte. */
-ALWAYS_INLINE void tile_q8_0(const void *packed, size_t n_inputs, const InkMatmulInput *input,
-                             size_t t, float *out, size_t out_stride, const int nc)
+ALWAYS_INLINE void dots_q8_0(const int8_t *quads, const int8_t *q, size_t q_stride, __m256i *dots,
+                             const int nc)
 {
-    const InkPackedQ8_0 *block = packed;
-    const InkQuantRows *in = input->quant;
+#pragma GCC unroll 6
+    for (int c = 0; c < nc; c++)
+        dots[c] = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) {
+        __m256i w = _mm256_loadu_si256((const __m256i *)(quads + 64 * j));
+        __m256i w_abs = _mm256_abs_epi8(w);
+#pragma GCC unroll 6
+        for (int c = 0; c < nc; c++) {
+            __m256i quad = broadcast_quad(q + c * q_stride + 4 * j);
+            __m256i pairs = _mm256_maddubs_epi16(w_abs, _mm256_sign_epi8(quad, w));
+            dots[c] = chain(_mm256_add_epi32(dots[c], widen_pairs(pairs)));
+        }
+    }
+}
+
+/* Halves [first, first + nh) of a group, for either type: `has_min` tells Q4_1 from Q8_0. */
+ALWAYS_INLINE void tile_halves(const uint8_t *block, size_t n_blocks, const InkQuantRows *in,
+                               size_t t, float *out, size_t out_stride, const bool has_min,
+                               const int nc, const size_t first, const int nh)
+{
+    const size_t n_block_bytes = has_min ? sizeof(InkPackedQ4_1) : sizeof(InkPackedQ8_0);
     const size_t q_stride = in->q_stride, d_stride = in->block_stride;
     const int8_t *q = in->q + t * q_stride;
     const float *d = in->d + t * d_stride;
+    const float *d_sum = in->d_sum + t * d_stride;
     Vec sums[MATMUL_COLUMNS][2];
 
-    clear_tile(sums, nc);
-    for (size_t b = 0; b < n_inputs / INK_PACK_K; b++, block++, q += INK_PACK_K) {
-        prefetch_block(block, sizeof *block);
+#pragma GCC unroll 6
+    for (int c = 0; c < nc; c++)
+        sums[c][0] = sums[c][1] = vec_set1(0);
+    for (size_t b = 0; b < n_blocks; b++, block += n_block_bytes, q += INK_PACK_K) {
+        const InkPackedQ4_1 *q4_1 = (const InkPackedQ4_1 *)block;
+        const InkPackedQ8_0 *q8_0 = (const InkPackedQ8_0 *)block;
+        if (first == 0)
+            prefetch_block(block, n_block_bytes);
 #pragma GCC unroll 2
-        for (int half = 0; half < 2; half++) {
+        for (int h = 0; h < nh; h++) {
+            const size_t half = first + h;
             __m256i dots[MATMUL_COLUMNS];
-#pragma GCC unroll 4
-            for (int c = 0; c < nc; c++)
-                dots[c] = _mm256_setzero_si256();
-#pragma GCC unroll 8
-            for (int j = 0; j < 8; j++) {
-                __m256i w = _mm256_loadu_si256((const __m256i *)(block->qs + 64 * j + 32 * half));
-                __m256i w_abs = _mm256_abs_epi8(w);
-#pragma GCC unroll 4
-                for (int c = 0; c < nc; c++) {
-                    __m256i quad = broadcast_quad(q + c * q_stride + 4 * j);
-                    __m256i pairs = _mm256_maddubs_epi16(w_abs, _mm256_sign_epi8(quad, w));
-                    dots[c] = _mm256_add_epi32(dots[c], widen_pairs(pairs));
-                }
-            }
-            Vec w_d = vec_load_f16(block->d + VEC_N * half);
-#pragma GCC unroll 4
+            if (has_min)
+                dots_q4_1(q4_1->qs + 32 * half, q, q_stride, dots, nc);
+            else
+                dots_q8_0(q8_0->qs + 32 * half, q, q_stride, dots, nc);
+            Vec w_d = vec_load_f16((has_min ? q4_1->d : q8_0->d) + VEC_N * half);
+            Vec w_m = has_min ? vec_load_f16(q4_1->m + VEC_N * half) : w_d;
+#pragma GCC unroll 6
             for (int c = 0; c < nc; c++) {
                 Vec scale = vec_mul(w_d, vec_set1(d[c * d_stride + b]));
-                sums[c][half] = vec_fma(_mm256_cvtepi32_ps(dots[c]), scale, sums[c][half]);
+                sums[c][h] = vec_fma(_mm256_cvtepi32_ps(dots[c]), scale, sums[c][h]);
+                if (has_min)
+                    sums[c][h] = vec_fma(w_m, vec_set1(d_sum[c * d_stride + b]), sums[c][h]);
             }
+            /* Or the compiler keeps all broadcasts of the first half for the second one, on the
+             * stack. */
+            __asm__("" : "+r"(q));
         }
     }
-    store_tile(out, out_stride, sums, nc);
+#pragma GCC unroll 6
+    for (int c = 0; c < nc; c++) {
+#pragma GCC unroll 2
+        for (int h = 0; h < nh; h++)
+            vec_store(out + c * out_stride + VEC_N * (first + h), sums[c][h]);
+    }
 }
 
-DEFINE_MATMUL(f32, 4, n_inputs *INK_PACK_ROWS * sizeof(float), n_inputs * sizeof(float))
-DEFINE_MATMUL(q4_1, 4, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1), n_inputs)
-DEFINE_MATMUL(q8_0, 4, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0), n_inputs)
+ALWAYS_INLINE void tile_quant(const void *packed, size_t n_inputs, const InkMatmulInput *input,
+                              size_t t, float *out, size_t out_stride, const bool has_min,
+                              const int nc)
+{
+    size_t n_blocks = n_inputs / INK_PACK_K;
+    if (nc <= 3) {
+        tile_halves(packed, n_blocks, input->quant, t, out, out_stride, has_min, nc, 0, 2);
+        return;
+    }
+    tile_halves(packed, n_blocks, input->quant, t, out, out_stride, has_min, nc, 0, 1);
+    tile_halves(packed, n_blocks, input->quant, t, out, out_stride, has_min, nc, 1, 1);
+}
+
+ALWAYS_INLINE void tile_q4_1(const void *packed, size_t n_inputs, const InkMatmulInput *input,
+                             size_t t, float *out, size_t out_stride, const int nc)
+{
+    tile_quant(packed, n_inputs, input, t, out, out_stride, true, nc);
+}
+
+ALWAYS_INLINE void tile_q8_0(const void *packed, size_t n_inputs, const InkMatmulInput *input,
+                             size_t t, float *out, size_t out_stride, const int nc)
+{
+    tile_quant(packed, n_inputs, input, t, out, out_stride, false, nc);
+}
+
+DEFINE_MATMUL(f32, 6, n_inputs *INK_PACK_ROWS * sizeof(float), n_inputs * sizeof(float))
+DEFINE_MATMUL(q4_1, 6, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1), n_inputs)
+DEFINE_MATMUL(q8_0, 6, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0), n_inputs)
 
 /* Blocks whose largest value is below this count as zero, as in kernels-ref.c. */
 #define TINY_BLOCK 1e-30f

@@ -58,7 +58,7 @@ static inline void vec_deinterleave(Vec a, Vec b, Vec *even, Vec *odd)
 #include "engine/kernels/matmul-tmpl.h"
 
 /* How far ahead of use weights are asked for: memory latency times one core's bandwidth. */
-#define PREFETCH_BYTES 2560
+#define PREFETCH_BYTES 8192
 
 /* Most rows are one stream of weights; the hint also crosses into the next group. */
 ALWAYS_INLINE void prefetch_block(const void *block, size_t n_bytes)

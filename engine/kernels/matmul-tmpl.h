@@ -57,32 +57,25 @@ ALWAYS_INLINE void run_matmul(const MatmulPlan *plan, const void *packed, size_t
         tile_##pack(blocks, n_inputs, input, t, out, out_stride, nc);                              \
     }
 
-#define DEFINE_MATMUL_TILES_4(pack)                                                                \
+#define DEFINE_MATMUL_TILES_6(pack)                                                                \
     DEFINE_MATMUL_TILE(pack, 1)                                                                    \
     DEFINE_MATMUL_TILE(pack, 2)                                                                    \
-    DEFINE_MATMUL_TILE(pack, 3)                                                                    \
-    DEFINE_MATMUL_TILE(pack, 4)
-
+    DEFINE_MATMUL_TILE(pack, 3) DEFINE_MATMUL_TILE(pack, 4) DEFINE_MATMUL_TILE(pack, 5)            \
+        DEFINE_MATMUL_TILE(pack, 6)
 #define DEFINE_MATMUL_TILES_16(pack)                                                               \
-    DEFINE_MATMUL_TILES_4(pack)                                                                    \
-    DEFINE_MATMUL_TILE(pack, 5)                                                                    \
-    DEFINE_MATMUL_TILE(pack, 6)                                                                    \
+    DEFINE_MATMUL_TILES_6(pack)                                                                    \
     DEFINE_MATMUL_TILE(pack, 7)                                                                    \
-    DEFINE_MATMUL_TILE(pack, 8)                                                                    \
-    DEFINE_MATMUL_TILE(pack, 9)                                                                    \
-    DEFINE_MATMUL_TILE(pack, 10)                                                                   \
-    DEFINE_MATMUL_TILE(pack, 11)                                                                   \
-    DEFINE_MATMUL_TILE(pack, 12)                                                                   \
-    DEFINE_MATMUL_TILE(pack, 13)                                                                   \
-    DEFINE_MATMUL_TILE(pack, 14)                                                                   \
-    DEFINE_MATMUL_TILE(pack, 15)                                                                   \
-    DEFINE_MATMUL_TILE(pack, 16)
+    DEFINE_MATMUL_TILE(pack, 8) DEFINE_MATMUL_TILE(pack, 9) DEFINE_MATMUL_TILE(pack, 10)           \
+        DEFINE_MATMUL_TILE(pack, 11) DEFINE_MATMUL_TILE(pack, 12) DEFINE_MATMUL_TILE(pack, 13)     \
+            DEFINE_MATMUL_TILE(pack, 14) DEFINE_MATMUL_TILE(pack, 15) DEFINE_MATMUL_TILE(pack, 16)
 
-#define MATMUL_TILES_4(pack) tile_##pack##_1, tile_##pack##_2, tile_##pack##_3, tile_##pack##_4
+#define MATMUL_TILES_6(pack)                                                                       \
+    tile_##pack##_1, tile_##pack##_2, tile_##pack##_3, tile_##pack##_4, tile_##pack##_5,           \
+        tile_##pack##_6
 #define MATMUL_TILES_16(pack)                                                                      \
-    MATMUL_TILES_4(pack), tile_##pack##_5, tile_##pack##_6, tile_##pack##_7, tile_##pack##_8,      \
-        tile_##pack##_9, tile_##pack##_10, tile_##pack##_11, tile_##pack##_12, tile_##pack##_13,   \
-        tile_##pack##_14, tile_##pack##_15, tile_##pack##_16
+    MATMUL_TILES_6(pack), tile_##pack##_7, tile_##pack##_8, tile_##pack##_9, tile_##pack##_10,     \
+        tile_##pack##_11, tile_##pack##_12, tile_##pack##_13, tile_##pack##_14, tile_##pack##_15,  \
+        tile_##pack##_16
 
 /* matmul_<pack>(): `group` bytes of a group of M inputs, `row` bytes of an input row, both as
  * expressions of n_inputs. */
