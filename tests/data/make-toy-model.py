@@ -77,7 +77,7 @@ def build(tied, n_layers):
     with torch.no_grad():
         for name, p in model.named_parameters():
             norm = "norm" in name
-            p.copy_(torch.randn_like(p) * (0.2 if norm else 0.12) + (1.0 if norm else 0.0))
+            p.copy_(torch.randn_like(p) * (0.2 if norm else 0.09) + (1.0 if norm else 0.0))
     return model
 
 
