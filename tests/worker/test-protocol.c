@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright 2026 the inkling authors */
+
+/* The whole loop of the worker on a thread, unsealed (test-seal.c has the seal), with the toy model
+ * behind a real socket pair: order of frames, answers, and what a broker that breaks the protocol
+ * gets. */
+#include "answers.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "engine/worker/protocol.h"
+
+static int wire[2]; /* ours, the worker's */
+static pthread_t thread;
+static int outcome;
+static InkError outcome_error;
+
+static void *serve(void *unused)
+{
+    InkSealStatus seal = {.seccomp = true, .landlock_abi = 7};
+    outcome = ink_worker_serve(wire[1], &seal, &outcome_error);
+    close(wire[1]);
+    return unused;
+}
+
+static void begin(void)
+{
+    clear_answers();
+    outcome = 0;
+    outcome_error = (InkError){0};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, wire), 0);
+    assert_int_equal(pthread_create(&thread, NULL, serve, NULL), 0);
+}
+
+static void join_worker(int expected)
+{
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    if (outcome != expected)
+        print_error("outcome: %s\n", outcome_error.message);
+    assert_int_equal(outcome, expected);
+    close(wire[0]);
+    clear_answers();
+}
+
+/* The broker hangs up. */
+static void hang_up(void)
+{
+    assert_int_equal(shutdown(wire[0], SHUT_RDWR), 0);
+    join_worker(-ECONNRESET);
+}
+
+/* The worker hangs up, because the last frame broke the protocol. */
+static void expect_broken(const char *word)
+{
+    while (receive_answer(wire[0], 0))
+        ;
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(outcome, -EPROTO);
+    if (strstr(outcome_error.message, word) == NULL)
+        fail_msg("\"%s\" is not in: %s", word, outcome_error.message);
+    close(wire[0]);
+    clear_answers();
+}
+
+static void send_to_worker(void *frame, size_t n_bytes, int fd)
+{
+    assert_int_equal(ink_wire_send(wire[0], 0, frame, n_bytes, NULL, 0, &fd, fd >= 0), 0);
+    if (fd >= 0)
+        close(fd);
+}
+
+static void wait_for(uint64_t id)
+{
+    while (!answers[id].ended)
+        assert_true(receive_answer(wire[0], 0));
+}
+
+static void send_load(uint64_t id, int model)
+{
+    InkWireLoad l = {.header = {.type = INK_WIRE_LOAD, .id = id}, .n_threads = 2};
+    send_to_worker(&l, sizeof(l), model);
+}
+
+static void load(void)
+{
+    send_load(1, open_toy("toy-llama.gguf"));
+    wait_for(1);
+    assert_false(answers[1].failed);
+}
+
+static void send_prompt(InkWireGenerate request, const char *prompt)
+{
+    send_to_worker(&request, sizeof(request), make_bulk(&prompt, 1));
+}
+
+static void send_header(uint32_t type, uint64_t id)
+{
+    InkWireHeader h = {.type = type, .id = id};
+    send_to_worker(&h, sizeof(h), -1);
+}
+
+static void send_credit(uint64_t id, uint32_t more_bytes)
+{
+    InkWireCredit c = {.header = {.type = INK_WIRE_CREDIT, .id = id}, .more_bytes = more_bytes};
+    send_to_worker(&c, sizeof(c), -1);
+}
+
+static void expect_failed(uint64_t id, int code, const char *word)
+{
+    wait_for(id);
+    assert_true(answers[id].failed);
+    assert_int_equal(answers[id].failure.code, code);
+    if (strstr(answers[id].failure.message, word) == NULL)
+        fail_msg("\"%s\" is not in: %s", word, answers[id].failure.message);
+}
+
+/* -- what a good broker sees ------------------------------------------------------------------- */
+
+static void test_protocol_ready_comes_first_and_load_is_answered(void **state)
+{
+    (void)state;
+    begin();
+    assert_true(receive_answer(wire[0], 0));
+    assert_int_equal(n_ready, 1);
+    load();
+    const InkWireLoaded *l = &answers[1].loaded;
+    assert_string_equal(l->architecture, "llama");
+    assert_int_equal(l->n_context, 512);
+    assert_int_equal(l->n_threads, 2);
+    assert_true(l->n_vocab >= 100 && l->n_parameters > 1000 && l->kv_bytes_per_token > 0);
+    assert_true(l->kernels[0] != '\0');
+    hang_up();
+}
+
+static void test_protocol_failed_load_can_be_repeated(void **state)
+{
+    (void)state;
+    begin();
+    int text = memfd_create("model", MFD_CLOEXEC);
+    assert_int_equal(write(text, "this is no model", 16), 16);
+    send_load(1, text);
+    expect_failed(1, EBADMSG, "");
+    send_load(2, memfd_create("empty", MFD_CLOEXEC));
+    expect_failed(2, EBADMSG, "");
+    send_load(3, open_toy("toy-llama.gguf"));
+    wait_for(3);
+    assert_false(answers[3].failed);
+    hang_up();
+}
+
+static void test_protocol_answers_a_prompt_and_a_chat(void **state)
+{
+    (void)state;
+    begin();
+    load();
+    send_prompt(make_request(2, 1, 8), "hello and");
+    InkWireGenerate chat = make_request(3, 1, 8);
+    const char *const messages[] = {"system", "and", "user", "hello"};
+    chat.kind = INK_WIRE_CHAT;
+    chat.n_messages = 2;
+    send_to_worker(&chat, sizeof(chat), make_bulk(messages, 4));
+    wait_for(2);
+    wait_for(3);
+    assert_false(answers[2].failed);
+    assert_false(answers[3].failed);
+    assert_true(answers[3].finished.prompt_tokens > answers[2].finished.prompt_tokens);
+    InkWireTokenize t = {
+        .header = {.type = INK_WIRE_TOKENIZE, .id = 4}, .kind = INK_WIRE_CHAT, .n_messages = 2};
+    send_to_worker(&t, sizeof(t), make_bulk(messages, 4));
+    wait_for(4);
+    assert_int_equal(answers[4].finished.prompt_tokens, answers[3].finished.prompt_tokens);
+    assert_int_equal(answers[4].ids.size_bytes, 0); /* the count alone */
+    hang_up();
+}
+
+static void test_protocol_tokens_go_there_and_back(void **state)
+{
+    (void)state;
+    static const char text[] = "hello and other words\n";
+    const char *strings[] = {text};
+    begin();
+    load();
+    InkWireTokenize t = {
+        .header = {.type = INK_WIRE_TOKENIZE, .id = 2}, .kind = INK_WIRE_COMPLETE, .wants_ids = 1};
+    send_to_worker(&t, sizeof(t), make_bulk(strings, 1));
+    wait_for(2);
+    assert_int_equal(answers[2].finished.reason, INK_WIRE_REASON_DONE);
+    assert_int_equal(answers[2].ids.size_bytes, answers[2].finished.prompt_tokens * 4);
+    InkWireDetokenize d = {.header = {.type = INK_WIRE_DETOKENIZE, .id = 3}};
+    InkWireString ids = {answers[2].ids.data, answers[2].ids.size_bytes};
+    int fd = -1;
+    assert_int_equal(ink_wire_bulk_new(&ids, 1, &fd, NULL), 0);
+    send_to_worker(&d, sizeof(d), fd);
+    wait_for(3);
+    assert_string_equal(text_of(3), text);
+    assert_int_equal(answers[3].finished.prompt_tokens, answers[2].finished.prompt_tokens);
+    hang_up();
+}
+
+static void test_protocol_special_tokens_count_only_where_asked_for(void **state)
+{
+    (void)state;
+    const char *strings[] = {"<|im_end|>"};
+    begin();
+    load();
+    for (uint8_t special = 0; special <= 1; special++) {
+        InkWireTokenize t = {.header = {.type = INK_WIRE_TOKENIZE, .id = 2u + special},
+                             .kind = INK_WIRE_COMPLETE,
+                             .special = special};
+        send_to_worker(&t, sizeof(t), make_bulk(strings, 1));
+        wait_for(2u + special);
+    }
+    assert_true(answers[2].finished.prompt_tokens > 1);
+    assert_int_equal(answers[3].finished.prompt_tokens, 1);
+    hang_up();
+}
+
+static void test_protocol_many_ids_and_much_text_come_in_pieces(void **state)
+{
+    (void)state;
+    size_t n = 3 * INK_WIRE_IDS_PER_FRAME + 1;
+    char *text = malloc(n + 1);
+    assert_non_null(text);
+    memset(text, '7', n);
+    text[n] = '\0';
+    const char *strings[] = {text};
+    begin();
+    load();
+    InkWireTokenize t = {
+        .header = {.type = INK_WIRE_TOKENIZE, .id = 2}, .kind = INK_WIRE_COMPLETE, .wants_ids = 1};
+    send_to_worker(&t, sizeof(t), make_bulk(strings, 1));
+    wait_for(2);
+    assert_int_equal(answers[2].finished.prompt_tokens, n);
+    assert_int_equal(answers[2].ids.size_bytes, n * 4);
+    InkWireDetokenize d = {.header = {.type = INK_WIRE_DETOKENIZE, .id = 3}};
+    InkWireString ids = {answers[2].ids.data, answers[2].ids.size_bytes};
+    int fd = -1;
+    assert_int_equal(ink_wire_bulk_new(&ids, 1, &fd, NULL), 0);
+    send_to_worker(&d, sizeof(d), fd);
+    wait_for(3);
+    assert_string_equal(text_of(3), text);
+    free(text);
+    hang_up();
+}
+
+static void test_protocol_users_mistakes_fail_alone(void **state)
+{
+    (void)state;
+    begin();
+    load();
+    InkWireGenerate request = make_request(2, 1, 8);
+    const char *const no_role[] = {"", "text"};
+    request.kind = INK_WIRE_CHAT;
+    request.n_messages = 1;
+    send_to_worker(&request, sizeof(request), make_bulk(no_role, 2));
+    expect_failed(2, EINVAL, "role");
+    char prompt[2001];
+    memset(prompt, '7', 2000);
+    prompt[2000] = '\0';
+    send_prompt(make_request(3, 1, 8), prompt);
+    expect_failed(3, EMSGSIZE, "2000");
+    request = make_request(4, 1, 8);
+    request.n_stops = 1;
+    const char *const long_stop[] = {"hello", prompt};
+    send_to_worker(&request, sizeof(request), make_bulk(long_stop, 2));
+    expect_failed(4, EINVAL, "stop[0]");
+    InkWireDetokenize d = {.header = {.type = INK_WIRE_DETOKENIZE, .id = 5}};
+    const uint32_t ids[] = {5, 4000000000u};
+    InkWireString bytes = {ids, sizeof(ids)};
+    int fd = -1;
+    assert_int_equal(ink_wire_bulk_new(&bytes, 1, &fd, NULL), 0);
+    send_to_worker(&d, sizeof(d), fd);
+    expect_failed(5, EINVAL, "ids[1]");
+    send_prompt(make_request(6, 1, 2), "hello");
+    wait_for(6);
+    assert_false(answers[6].failed);
+    hang_up();
+}
+
+static void test_protocol_credit_and_cancel_reach_a_parked_answer(void **state)
+{
+    (void)state;
+    begin();
+    load();
+    InkWireGenerate parked = make_request(2, 3, 100), other = make_request(3, 3, 100);
+    parked.credit_bytes = 0;
+    parked.temperature = other.temperature = 0.0f; /* the same text for both */
+    send_prompt(parked, "hello and");
+    send_prompt(other, "hello and");
+    wait_for(3);
+    assert_false(answers[2].ended);
+    assert_int_equal(answers[2].text.size_bytes, 0);
+    send_header(INK_WIRE_CANCEL, 77); /* unknown: ignored */
+    send_credit(77, 5);
+    send_credit(2, 1u << 20);
+    wait_for(2);
+    assert_int_equal(answers[2].finished.reason, answers[3].finished.reason);
+    assert_string_equal(text_of(2), text_of(3));
+    parked.header.id = 4;
+    send_prompt(parked, "hello and");
+    send_header(INK_WIRE_CANCEL, 4);
+    wait_for(4);
+    assert_int_equal(answers[4].finished.reason, INK_WIRE_REASON_CANCELLED);
+    hang_up();
+}
+
+static void test_protocol_hanging_up_in_the_middle_ends_the_worker(void **state)
+{
+    (void)state;
+    begin();
+    load();
+    for (uint64_t id = 2; id < 12; id++)
+        send_prompt(make_request(id, id, 400), "hello and");
+    hang_up();
+}
+
+/* -- what a broken broker gets ----------------------------------------------------------------- */
+
+static void test_protocol_broken_frames_end_the_connection(void **state)
+{
+    (void)state;
+    begin();
+    assert_int_equal(send(wire[0], "garbage", 7, 0), 7);
+    expect_broken("frame");
+    begin();
+    InkWireReady wrong_way = {.header = {.type = INK_WIRE_READY}, .version = INK_WIRE_VERSION};
+    send_to_worker(&wrong_way, sizeof(wrong_way), -1);
+    expect_broken("type 64");
+    begin();
+    send_header(INK_WIRE_CANCEL, 0);
+    expect_broken("id");
+    begin();
+    InkWireLoad no_model = {.header = {.type = INK_WIRE_LOAD, .id = 1}};
+    send_to_worker(&no_model, sizeof(no_model), -1);
+    expect_broken("descriptors");
+}
+
+static void test_protocol_wrong_order_ends_the_connection(void **state)
+{
+    (void)state;
+    begin();
+    send_prompt(make_request(2, 1, 8), "hello");
+    expect_broken("before a model is loaded");
+    begin();
+    load();
+    send_load(2, open_toy("toy-llama.gguf"));
+    expect_broken("loaded already");
+    begin();
+    load();
+    InkWireGenerate parked = make_request(2, 1, 8);
+    parked.credit_bytes = 0;
+    send_prompt(parked, "hello");
+    send_prompt(parked, "hello");
+    expect_broken("in use");
+    begin();
+    load();
+    send_prompt(parked, "hello");
+    send_credit(2, INK_WIRE_MAX_CREDIT);
+    send_credit(2, 1);
+    expect_broken("outstanding");
+}
+
+static void test_protocol_broken_bulk_data_ends_the_connection(void **state)
+{
+    (void)state;
+    InkWireGenerate request = make_request(2, 1, 8);
+    const char *const two[] = {"hello", "and"};
+    begin();
+    load();
+    int open_memfd = memfd_create("open", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_int_equal(write(open_memfd, "\1\0\0\0\1\0\0\0a", 9), 9);
+    send_to_worker(&request, sizeof(request), open_memfd);
+    expect_broken("sealed");
+    begin();
+    load();
+    send_to_worker(&request, sizeof(request), make_bulk(two, 2)); /* one too many */
+    expect_broken("strings");
+    begin();
+    load();
+    InkWireTokenize t = {.header = {.type = INK_WIRE_TOKENIZE, .id = 2}, .kind = INK_WIRE_COMPLETE};
+    send_to_worker(&t, sizeof(t), make_bulk(two, 2));
+    expect_broken("strings");
+    begin();
+    load();
+    InkWireDetokenize d = {.header = {.type = INK_WIRE_DETOKENIZE, .id = 2}};
+    send_to_worker(&d, sizeof(d), make_bulk(two, 1)); /* 5 bytes are no ids */
+    expect_broken("u32");
+}
+
+static void test_protocol_broken_frame_during_a_step_ends_the_connection(void **state)
+{
+    (void)state;
+    begin();
+    load();
+    for (uint64_t id = 2; id < 30; id++)
+        send_prompt(make_request(id, id, 400), "hello and");
+    assert_int_equal(send(wire[0], "garbage", 7, 0), 7);
+    expect_broken("frame of 7 bytes");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_protocol_ready_comes_first_and_load_is_answered),
+        cmocka_unit_test(test_protocol_failed_load_can_be_repeated),
+        cmocka_unit_test(test_protocol_answers_a_prompt_and_a_chat),
+        cmocka_unit_test(test_protocol_tokens_go_there_and_back),
+        cmocka_unit_test(test_protocol_special_tokens_count_only_where_asked_for),
+        cmocka_unit_test(test_protocol_many_ids_and_much_text_come_in_pieces),
+        cmocka_unit_test(test_protocol_users_mistakes_fail_alone),
+        cmocka_unit_test(test_protocol_credit_and_cancel_reach_a_parked_answer),
+        cmocka_unit_test(test_protocol_hanging_up_in_the_middle_ends_the_worker),
+        cmocka_unit_test(test_protocol_broken_frames_end_the_connection),
+        cmocka_unit_test(test_protocol_wrong_order_ends_the_connection),
+        cmocka_unit_test(test_protocol_broken_bulk_data_ends_the_connection),
+        cmocka_unit_test(test_protocol_broken_frame_during_a_step_ends_the_connection),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
