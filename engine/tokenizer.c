@@ -72,30 +72,54 @@ static int build_matched(Matched *m, const InkVocabulary *v, bool trusted, InkEr
     return 0;
 }
 
+static bool is_control(const InkTokenizer *t, uint32_t id)
+{
+    return id < t->vocabulary.n && (t->vocabulary.tokens[id].type == INK_TOKEN_CONTROL ||
+                                    t->vocabulary.tokens[id].type == INK_TOKEN_UNKNOWN);
+}
+
+/* Neither a byte nor a merge may become a control token: what a user wrote never does. */
 static void fill_byte_ids(InkTokenizer *t)
 {
     for (unsigned byte = 0; byte < 256; byte++) {
         char text[2];
         size_t n = ink_vocabulary_byte_text((uint8_t)byte, text);
-        t->bpe.byte_ids[byte] = ink_vocabulary_find(&t->vocabulary, text, n, "", 0);
+        uint32_t id = ink_vocabulary_find(&t->vocabulary, text, n, "", 0);
+        t->bpe.byte_ids[byte] = is_control(t, id) ? INK_TOKEN_NONE : id;
     }
 }
 
-static int add_merge(InkTokenizer *t, InkGgufString merge, size_t rank, InkError *reterr)
+/* Most vocabularies list the results of merges in the merges' order, so the id after the last one
+ * is worth a look before the table. */
+static uint32_t find_result(const InkVocabulary *v, uint32_t last, InkGgufString left,
+                            InkGgufString right)
+{
+    if (last < v->n - 1 && !v->has_twins &&
+        ink_vocabulary_is(v, last + 1, left.text, left.n_bytes, right.text, right.n_bytes))
+        return last + 1;
+    return ink_vocabulary_find(v, left.text, left.n_bytes, right.text, right.n_bytes);
+}
+
+static int add_merge(InkTokenizer *t, InkGgufString merge, size_t rank, uint32_t *last,
+                     InkError *reterr)
 {
     const InkVocabulary *v = &t->vocabulary;
     const char *space = merge.n_bytes > 2 ? memchr(merge.text + 1, ' ', merge.n_bytes - 2) : NULL;
     INK_CHECK(space != NULL && merge.n_bytes <= 2 * INK_VOCABULARY_MAX_TOKEN_BYTES + 1, EBADMSG,
               reterr, "tokenizer.ggml.merges: merge %zu is not two tokens and a space", rank);
-    size_t n_left = (size_t)(space - merge.text), n_right = merge.n_bytes - n_left - 1;
-    uint32_t left = ink_vocabulary_find(v, merge.text, n_left, "", 0);
-    uint32_t right = ink_vocabulary_find(v, space + 1, n_right, "", 0);
-    uint32_t whole = ink_vocabulary_find(v, merge.text, n_left, space + 1, n_right);
+    InkGgufString a = {merge.text, (size_t)(space - merge.text)};
+    InkGgufString b = {space + 1, merge.n_bytes - a.n_bytes - 1};
+    uint32_t left = ink_vocabulary_find(v, a.text, a.n_bytes, "", 0);
+    uint32_t right = ink_vocabulary_find(v, b.text, b.n_bytes, "", 0);
+    uint32_t whole = find_result(v, *last, a, b);
+    *last = whole;
     INK_CHECK(left != INK_TOKEN_NONE && right != INK_TOKEN_NONE && whole != INK_TOKEN_NONE, EBADMSG,
               reterr, "tokenizer.ggml.merges: merge %zu has a %s that is no token", rank,
               left == INK_TOKEN_NONE    ? "left half"
               : right == INK_TOKEN_NONE ? "right half"
                                         : "result");
+    INK_CHECK(!is_control(t, whole), EBADMSG, reterr,
+              "tokenizer.ggml.merges: merge %zu makes a control token", rank);
     INK_CHECK(ink_bpe_add(&t->bpe, left, right, (uint32_t)rank, whole) == 0, EBADMSG, reterr,
               "tokenizer.ggml.merges: the pairs collide in the table around merge %zu", rank);
     return 0;
@@ -110,8 +134,9 @@ static int load_merges(InkTokenizer *t, const InkGguf *g, InkError *reterr)
     INK_CHECK(ink_bpe_init(&t->bpe, merges.n) == 0, ENOMEM, reterr, "out of memory for %zu merges",
               merges.n);
     size_t cursor = 0;
+    uint32_t last = INK_TOKEN_NONE;
     for (size_t i = 0; i < merges.n; i++)
-        INK_TRY(add_merge(t, ink_gguf_array_next_string(&merges, &cursor), i, reterr));
+        INK_TRY(add_merge(t, ink_gguf_array_next_string(&merges, &cursor), i, &last, reterr));
     fill_byte_ids(t);
     return 0;
 }
@@ -386,8 +411,7 @@ bool ink_tokenizer_adds_bos(const InkTokenizer *t)
 
 bool ink_tokenizer_is_control(const InkTokenizer *t, uint32_t id)
 {
-    return id < t->vocabulary.n && (t->vocabulary.tokens[id].type == INK_TOKEN_CONTROL ||
-                                    t->vocabulary.tokens[id].type == INK_TOKEN_UNKNOWN);
+    return is_control(t, id);
 }
 
 bool ink_tokenizer_ends_generation(const InkTokenizer *t, uint32_t id)

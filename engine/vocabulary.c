@@ -78,6 +78,14 @@ static uint64_t hash_text(const char *a, size_t n_a, const char *b, size_t n_b)
     return (h ^ h >> 32) * 0x9E3779B97F4A7C15u;
 }
 
+bool ink_vocabulary_is(const InkVocabulary *v, uint32_t id, const char *a, size_t n_a,
+                       const char *b, size_t n_b)
+{
+    const InkVocabularyToken *t = &v->tokens[id];
+    return t->n_text_bytes == n_a + n_b && memcmp(t->text, a, n_a) == 0 &&
+           memcmp(t->text + n_a, b, n_b) == 0;
+}
+
 uint32_t ink_vocabulary_find(const InkVocabulary *v, const char *a, size_t n_a, const char *b,
                              size_t n_b)
 {
@@ -86,9 +94,7 @@ uint32_t ink_vocabulary_find(const InkVocabulary *v, const char *a, size_t n_a, 
         if (v->slots[slot] >> 32 != (h & UINT32_MAX))
             continue;
         uint32_t id = (uint32_t)v->slots[slot] - 1;
-        const InkVocabularyToken *t = &v->tokens[id];
-        if (t->n_text_bytes == n_a + n_b && memcmp(t->text, a, n_a) == 0 &&
-            memcmp(t->text + n_a, b, n_b) == 0)
+        if (ink_vocabulary_is(v, id, a, n_a, b, n_b))
             return id;
     }
     return UINT32_MAX;
@@ -106,10 +112,10 @@ static bool insert(InkVocabulary *v, uint32_t id)
         }
         if (v->slots[slot] >> 32 != (h & UINT32_MAX))
             continue;
-        const InkVocabularyToken *other = &v->tokens[(uint32_t)v->slots[slot] - 1];
-        if (other->n_text_bytes == t->n_text_bytes &&
-            memcmp(other->text, t->text, t->n_text_bytes) == 0)
+        if (ink_vocabulary_is(v, (uint32_t)v->slots[slot] - 1, t->text, t->n_text_bytes, "", 0)) {
+            v->has_twins = true;
             return true; /* the lower id stays */
+        }
     }
     return false;
 }

@@ -42,7 +42,8 @@ typedef struct InkVocabulary {
     size_t n;
     uint64_t *slots; /* hash << 32 | id + 1; 0 = free */
     size_t mask;
-    char *arena; /* decoded pieces */
+    char *arena;    /* decoded pieces */
+    bool has_twins; /* two tokens have one text */
 } InkVocabulary;
 
 INK_MUST_CHECK int ink_vocabulary_init(InkVocabulary *v, const InkGguf *g, InkError *reterr);
@@ -51,5 +52,8 @@ void ink_vocabulary_done(InkVocabulary *v);
 /* The id of the text a + b (either may be empty), UINT32_MAX when there is none. */
 uint32_t ink_vocabulary_find(const InkVocabulary *v, const char *a, size_t n_a, const char *b,
                              size_t n_b);
+/* Is a + b the text of token `id`? */
+bool ink_vocabulary_is(const InkVocabulary *v, uint32_t id, const char *a, size_t n_a,
+                       const char *b, size_t n_b);
 /* Writes the byte-level alphabet's 1 or 2 bytes for `byte`. */
 size_t ink_vocabulary_byte_text(uint8_t byte, char out[2]);
