@@ -15,7 +15,7 @@
 #define BUSY_TIMEOUT_MSEC  2000
 /* No value of ours is longer; a damaged length is refused before it is allocated. */
 #define MAX_VALUE_BYTES    (1 << 20)
-/* Up to here (about 120 ms) the whole file is checked at each open, beyond it only after a crash.
+/* Up to here (about 75 ms) the whole file is checked at each open, beyond it only after a crash.
  */
 #define ALWAYS_CHECK_BYTES (32u << 20)
 

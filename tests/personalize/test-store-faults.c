@@ -195,7 +195,7 @@ static void test_power_cuts_lose_nothing_acknowledged(void **state)
 {
     const Place *p = *state;
     size_t stride = is_full_run() ? 1 : 4, n_cuts = 0;
-    unsigned n_seeds = is_full_run() ? 20 : 1;
+    unsigned n_seeds = is_full_run() ? 8 : 1;
     for (FaultLoss loss = FAULT_LOSE_ALL; loss <= FAULT_KEEP_ALL; loss++)
         for (unsigned seed = 1; seed <= (loss == FAULT_KEEP_SOME_SECTORS ? n_seeds : 1); seed++)
             for (size_t at = 1;; at += stride) {
