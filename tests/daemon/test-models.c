@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright 2026 the inkling authors */
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/models.h"
+
+static char folder[64], user[96], sys_folder[96], cache[96];
+
+static int setup(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/ink-models-XXXXXX");
+    if (mkdtemp(folder) == NULL)
+        return -1;
+    snprintf(user, sizeof user, "%s/user", folder);
+    snprintf(sys_folder, sizeof sys_folder, "%s/system", folder);
+    snprintf(cache, sizeof cache, "%s/cache", folder);
+    return mkdir(user, 0700) | mkdir(sys_folder, 0755);
+}
+
+static int remove_entry(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st, (void)flag, (void)ftw;
+    return remove(path);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    return nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void put(const char *where, const char *name, const char *content)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", where, name);
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    fputs(content, f);
+    fclose(f);
+}
+
+static InkModels scan(void)
+{
+    InkModels m = INK_MODELS_INIT;
+    assert_int_equal(ink_models_scan(user, sys_folder, &m, NULL), 0);
+    return m;
+}
+
+static const InkModel *find(const InkModels *m, const char *name, const char *configured, int *ret)
+{
+    const InkModel *model = NULL;
+    InkError error = {0};
+    *ret = ink_models_find(m, name, configured, &model, &error);
+    assert_int_equal(error.code, -*ret);
+    return model;
+}
+
+static void test_models_scan_takes_gguf_names_the_users_first(void **state)
+{
+    (void)state;
+    put(user, "b.gguf", "users");
+    put(user, "notes.txt", "x");
+    put(user, ".hidden.gguf", "x");
+    put(user, ".gguf", "x");
+    put(sys_folder, "b.gguf", "systems, longer");
+    put(sys_folder, "a.gguf", "x");
+    InkModels m = scan();
+    assert_int_equal(m.n, 2);
+    assert_string_equal(m.items[0].name, "a");
+    assert_true(m.items[0].is_system);
+    assert_string_equal(m.items[1].name, "b");
+    assert_false(m.items[1].is_system);
+    assert_int_equal(m.items[1].size_bytes, 5);
+    ink_models_done(&m);
+}
+
+static void test_models_default_follows_configuration_then_name(void **state)
+{
+    (void)state;
+    int r;
+    InkModels m = scan();
+    assert_null(find(&m, "", "", &r));
+    assert_int_equal(r, -ENODEV);
+    put(user, "zoo.gguf", "x");
+    put(user, "alpha.gguf", "x");
+    ink_models_done(&m);
+    m = scan();
+    assert_string_equal(find(&m, "", "", &r)->name, "alpha");
+    assert_string_equal(find(&m, "", "zoo", &r)->name, "zoo");
+    assert_null(find(&m, "", "gone", &r));
+    assert_int_equal(r, -ENODEV);
+    assert_null(find(&m, "gone", "", &r));
+    assert_int_equal(r, -ENOENT);
+    put(user, INK_MODELS_DEFAULT ".gguf", "x");
+    ink_models_done(&m);
+    m = scan();
+    assert_string_equal(find(&m, "", "", &r)->name, INK_MODELS_DEFAULT);
+    ink_models_done(&m);
+}
+
+static void test_models_missing_folders_are_empty(void **state)
+{
+    (void)state;
+    InkModels m = INK_MODELS_INIT;
+    assert_int_equal(ink_models_scan("/nonexistent/a", "/nonexistent/b", &m, NULL), 0);
+    assert_int_equal(m.n, 0);
+    ink_models_done(&m);
+}
+
+static void test_models_cache_is_sized_locked_and_replaced(void **state)
+{
+    (void)state;
+    InkModelIdentity first = {.device = 1, .inode = 2, .size_bytes = 8u << 20, .mtime_nsec = 3};
+    InkModelIdentity second = first;
+    second.mtime_nsec++;
+    bool locked = false;
+    int fd = ink_models_open_cache(cache, &first, &locked);
+    assert_true(fd >= 0 && locked);
+    struct stat st;
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, (9u << 20) + (1u << 20));
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(stat(cache, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+
+    int other = ink_models_open_cache(cache, &first, &locked);
+    assert_true(other >= 0);
+    assert_false(locked);
+    close(other);
+
+    other = ink_models_open_cache(cache, &second, &locked); /* the file has changed */
+    assert_true(other >= 0 && locked);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_nlink, 0);
+    close(other);
+    close(fd);
+}
+
+static void test_models_cache_refuses_links_and_open_folders(void **state)
+{
+    (void)state;
+    InkModelIdentity identity = {.device = 1, .inode = 2, .size_bytes = 100, .mtime_nsec = 3};
+    bool locked = false;
+    assert_int_equal(mkdir(cache, 0700), 0);
+    assert_int_equal(chmod(cache, 0777), 0);
+    assert_int_equal(ink_models_open_cache(cache, &identity, &locked), -1);
+    assert_int_equal(ink_models_open_cache("/proc/nonexistent", &identity, &locked), -1);
+    identity.size_bytes = UINT64_MAX - 7; /* sums wrap */
+    assert_int_equal(chmod(cache, 0700), 0);
+    assert_int_equal(ink_models_open_cache(cache, &identity, &locked), -1);
+}
+
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_FOLDER(test_models_scan_takes_gguf_names_the_users_first),
+        WITH_FOLDER(test_models_default_follows_configuration_then_name),
+        WITH_FOLDER(test_models_missing_folders_are_empty),
+        WITH_FOLDER(test_models_cache_is_sized_locked_and_replaced),
+        WITH_FOLDER(test_models_cache_refuses_links_and_open_folders),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
