@@ -197,6 +197,11 @@ static void conclude(InkRequestObject *r)
 
 /* ------------------------------------------------- what the service tells */
 
+static bool wants_progress(const InkRequestObject *r)
+{
+    return r->delivery == INK_DELIVERY_SIGNALS || r->wants_delta;
+}
+
 static void on_progress(void *userdata, const char *stage, double fraction)
 {
     InkRequestObject *r = userdata;
@@ -207,7 +212,7 @@ static void on_progress(void *userdata, const char *stage, double fraction)
     if (r->starting) {
         snprintf(r->held_stage, sizeof(r->held_stage), "%s", stage);
         r->held_fraction = fraction;
-    } else if (r->delivery == INK_DELIVERY_SIGNALS || r->wants_delta)
+    } else if (wants_progress(r))
         ink_request_emit_progress(r, stage, fraction);
 }
 
@@ -359,8 +364,8 @@ static int reply_started(InkRequestObject *r, sd_bus_message *m, int read_fd)
 static void release(InkRequestObject *r)
 {
     r->starting = false;
-    if (r->held_stage[0] != '\0')
-        on_progress(r, r->held_stage, r->held_fraction);
+    if (r->held_stage[0] != '\0' && wants_progress(r))
+        ink_request_emit_progress(r, r->held_stage, r->held_fraction);
     if (r->ended)
         conclude(r);
     else

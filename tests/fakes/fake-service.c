@@ -12,6 +12,8 @@
 
 #define PIECE         "word "
 #define N_PIECE       (sizeof(PIECE) - 1)
+#define WIDE          "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde "
+#define N_WIDE        (sizeof(WIDE) - 1)
 #define ADD(field, n) __atomic_add_fetch(&(field), (n), __ATOMIC_SEQ_CST)
 
 typedef struct FakeTask {
@@ -120,7 +122,10 @@ static bool step(FakeTask *t)
         return false;
     }
     t->n_left--;
-    piece(t, PIECE, N_PIECE);
+    if (strcmp(t->model, "wide") == 0)
+        piece(t, WIDE, N_WIDE);
+    else
+        piece(t, PIECE, N_PIECE);
     if (strcmp(t->model, "dies") != 0)
         return true;
     finish(t, INK_TASK_FAILED, INK_FINISH_NONE, EREMOTEIO);
@@ -130,7 +135,7 @@ static bool step(FakeTask *t)
 static int on_step(sd_event_source *source, void *userdata)
 {
     FakeTask *t = userdata;
-    if (t->credit_bytes < N_PIECE) {
+    if (t->credit_bytes < N_WIDE) {
         sd_event_source_set_enabled(source, SD_EVENT_OFF);
         return 0;
     }

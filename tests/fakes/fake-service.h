@@ -9,6 +9,7 @@
  *   "sync"   the same, all of it before start() returns
  *   "hold"   nothing until it is cancelled or its deadline comes
  *   "slow"   as "", one piece every 10 ms
+ *   "wide"   as "", pieces of 64 bytes
  *   "odd"    one piece with a NUL and a byte that is not UTF-8
  *   "missing" start() fails with ENOENT
  *   "dies"   one piece, then FAILED with EREMOTEIO */
