@@ -235,7 +235,7 @@ static void test_store_survives_mutated_pages(void **state)
         observe_one(s, APP, ran(text, "/home/somebody", NOON - i * HOUR), 1);
     }
     ink_store_close(s);
-    size_t n, n_runs = is_full_run() ? 3000 : 150, n_refused = 0;
+    size_t n, n_runs = is_full_run() ? 1500 : 150, n_refused = 0;
     char *data = read_whole(p->database, &n), *copy = malloc(n);
     unsigned seed = 20260301;
     for (size_t i = 0; i < n_runs; i++) {
