@@ -3,7 +3,10 @@
 
 /* Rates of the kernels on the shapes of SmolLM2-135M, for each table and one or two threads.
  *
- *   bench-kernels [TABLE]
+ *   bench-kernels [TABLE [huge]]
+ *
+ * "huge" asks for huge pages under the weights, which a packed copy in memory may have and a mapped
+ * file has not.
  *
  * Matmuls: GMAC/s over one layer's q, o, gate, up and down matrices, each of 30 layers its own, so
  * that one column finds its weights as cold as decoding does. Decode: GB/s of body and head against
@@ -12,6 +15,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "engine/base/alloc.h"
 #include "engine/base/cleanup.h"
@@ -276,13 +280,23 @@ static size_t body_bytes(void)
     return sum * N_LAYERS;
 }
 
-static bool bench_init(Bench *b)
+/* For the life of the program. */
+static uint8_t *map_weights(size_t n_bytes, bool want_huge)
+{
+    void *bytes = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (bytes == MAP_FAILED)
+        return NULL;
+    (void)madvise(bytes, n_bytes, want_huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    return bytes;
+}
+
+static bool bench_init(Bench *b, bool want_huge)
 {
     size_t n_rows = MAX_ROWS;
     b->n_body_bytes = body_bytes();
     b->n_head_bytes = VOCABULARY * (WIDTH / INK_PACK_K) * sizeof(InkBlockQ8_0);
-    b->body = ink_alloc_aligned(b->n_body_bytes);
-    b->head = ink_alloc_aligned(b->n_head_bytes);
+    b->body = map_weights(b->n_body_bytes, want_huge);
+    b->head = map_weights(b->n_head_bytes, want_huge);
     b->file = ink_alloc_aligned(b->n_body_bytes);
     b->kv = ink_alloc_aligned((size_t)MAX_POSITIONS * HEAD_SIZE * 2 * sizeof(uint16_t));
     b->x = ink_alloc_aligned(n_rows * HIDDEN * sizeof(float));
@@ -309,8 +323,6 @@ static bool bench_init(Bench *b)
 
 static void bench_done(Bench *b)
 {
-    free(b->body);
-    free(b->head);
     free(b->file);
     free(b->kv);
     free(b->x);
@@ -324,7 +336,7 @@ static void bench_done(Bench *b)
 int main(int argc, char **argv)
 {
     __attribute__((cleanup(bench_done))) Bench bench = {0};
-    if (!bench_init(&bench)) {
+    if (!bench_init(&bench, argc > 2 && strcmp(argv[2], "huge") == 0)) {
         fprintf(stderr, "bench-kernels: out of memory\n");
         return 1;
     }

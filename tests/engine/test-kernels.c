@@ -129,6 +129,11 @@ typedef struct Matrix {
     void *packed;
 } Matrix;
 
+static void matrix_done(Matrix *m)
+{
+    free(m->packed);
+}
+
 static void matrix_init(Matrix *m, const InkKernels *kernels, uint32_t type_id, size_t n_outputs,
                         size_t n_inputs)
 {
@@ -209,12 +214,13 @@ static void test_kernels_pack_follows_the_layout(void **state)
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
             const InkQuantType *type = ink_quant_type(types[i]);
+            __attribute__((cleanup(matrix_done)))
             Matrix m = {.pack = type->pack, .n_inputs = n_inputs};
             size_t row_bytes;
             float values[96];
             _cleanup_free_ uint8_t *file = tensor_new(types[i], n_outputs, n_inputs, &row_bytes);
             assert_true(ink_kernels_packed_bytes(m.pack, n_outputs, n_inputs, &m.n_bytes));
-            _cleanup_free_ void *packed = m.packed = guarded_new(m.n_bytes);
+            m.packed = guarded_new(m.n_bytes);
             /* The groups apart and in the wrong order, as threads may do them. */
             for (size_t g = 3; g-- > 0;)
                 (*k)->pack[m.pack](file + 1, row_bytes, types[i], n_outputs, n_inputs, g, g + 1,
@@ -254,11 +260,10 @@ static void check_shape(const InkKernels *kernels, const Matrix *m, const Rows *
 
 static void check_matmul(uint32_t type_id, size_t n_outputs, size_t n_inputs)
 {
-    Matrix m;
+    __attribute__((cleanup(matrix_done))) Matrix m = {0};
     __attribute__((cleanup(rows_done))) Rows rows;
     rows_init(&rows, MAX_COLUMNS, n_inputs);
     matrix_init(&m, &ink_kernels_ref, type_id, n_outputs, n_inputs);
-    _cleanup_free_ void *packed = m.packed;
     size_t n_values = MAX_COLUMNS * m.n_groups * INK_PACK_ROWS;
     _cleanup_free_ float *expected = guarded_new(n_values * sizeof(float));
     _cleanup_free_ float *own = guarded_new(n_values * sizeof(float));
@@ -313,9 +318,8 @@ static void test_kernels_matmul_is_invariant_across_chunks(void **state)
     __attribute__((cleanup(rows_done))) Rows rows;
     rows_init(&rows, n_rows, n_inputs);
     ink_kernels_ref.quantize_rows(rows.x, rows.x_stride, 0, n_rows, n_inputs, &rows.quant);
-    Matrix m;
+    __attribute__((cleanup(matrix_done))) Matrix m = {0};
     matrix_init(&m, &ink_kernels_ref, INK_TYPE_Q4_1, 32, n_inputs);
-    _cleanup_free_ void *packed = m.packed;
     _cleanup_free_ float *expected = guarded_new(n_rows * 32 * sizeof(float));
     _cleanup_free_ float *out = guarded_new(n_rows * 32 * sizeof(float));
     multiply(&ink_kernels_ref, &m, &rows, n_rows, 0, 2, expected);
@@ -419,9 +423,8 @@ static void test_kernels_matmul_carries_nan_of_one_row_only(void **state)
             rows_init(&rows, 3, 64);
             rows.x[rows.x_stride + 40] = NAN;
             (*k)->quantize_rows(rows.x, rows.x_stride, 0, 3, 64, &rows.quant);
-            Matrix m;
+            __attribute__((cleanup(matrix_done))) Matrix m = {0};
             matrix_init(&m, *k, types[i], 16, 64);
-            _cleanup_free_ void *packed = m.packed;
             float out[3 * 16] __attribute__((aligned(64)));
             multiply(*k, &m, &rows, 3, 0, 1, out);
             for (size_t r = 0; r < 16; r++) {
