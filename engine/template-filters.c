@@ -418,6 +418,8 @@ static int keep(InkRender *r, InkValue v, const InkArgs *args, bool by_attribute
     if (has_test)
         INK_TRY(named_index(r, args, at, ink_template_find_test, &test));
     InkArgs rest = rest_of(args, at + 1);
+    if (!ink_value_truth(v)) /* none too */
+        return ink_template_list(r, NULL, 0, ret);
     INK_TRY(ink_op_items(r, v, &items, &n));
     INK_TRY(ink_template_alloc(r, n, sizeof(InkValue), &kept));
     for (size_t i = 0; i < n; i++) {
@@ -466,6 +468,8 @@ static int filter_map(InkRender *r, InkValue v, const InkArgs *args, InkValue *r
     if (attribute == NULL)
         INK_TRY(named_index(r, args, 0, ink_template_find_filter, &filter));
     InkArgs rest = rest_of(args, 1);
+    if (!ink_value_truth(v)) /* none too */
+        return ink_template_list(r, NULL, 0, ret);
     INK_TRY(ink_op_items(r, v, &items, &n));
     INK_TRY(ink_template_alloc(r, n, sizeof(InkValue), &mapped));
     for (size_t i = 0; i < n; i++) {

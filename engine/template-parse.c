@@ -307,7 +307,9 @@ static int parse_body(InkParser *p, const char *const *ends, const InkNode **ret
         } else if (ends == NULL) {
             break;
         } else {
-            return INK_PARSE_FAIL(p, EBADMSG, "'{%% %s %%}' is missing", ends[0]);
+            while (ends[1] != NULL)
+                ends++;
+            return INK_PARSE_FAIL(p, EBADMSG, "'{%% %s %%}' is missing", *ends);
         }
         INK_TRY(ink_parser_add(p, &kids, node));
     }
