@@ -143,12 +143,12 @@ static int read_heads(const InkArchitecture *a, const InkGguf *g, InkHyper *h, I
                   h->n_embedding, h->n_heads);
         key_length = h->n_embedding / h->n_heads;
     }
-    INK_CHECK(value_length == 0 || value_length == key_length, EOPNOTSUPP, reterr,
-              "%s.attention.value_length %zu differs from the key length %zu", a->name,
-              value_length, key_length);
     INK_CHECK(key_length % 16 == 0 && key_length <= INK_MODEL_MAX_HEAD, EOPNOTSUPP, reterr,
               "%s.attention.key_length is %zu, must be a multiple of 16 up to %u", a->name,
               key_length, INK_MODEL_MAX_HEAD);
+    INK_CHECK(value_length == 0 || value_length == key_length, EOPNOTSUPP, reterr,
+              "%s.attention.value_length %zu differs from the key length %zu", a->name,
+              value_length, key_length);
     h->n_head_size = key_length;
     return 0;
 }

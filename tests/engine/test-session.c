@@ -396,6 +396,71 @@ static void test_session_open_survives_damaged_metadata(void **state)
     close(fd);
 }
 
+/* What a file may claim, and the refusal: `at` counts from the end of the first occurrence of
+ * `key`; the value of a metadata key lies 4 bytes (its type) behind it. */
+typedef struct Damage {
+    const char *key;
+    int at;
+    uint32_t value;
+    int error;
+    const char *message;
+} Damage;
+
+static const Damage damages[] = {
+    {"general.architecture", 12, 0x7878, -EOPNOTSUPP, "supports: llama"},
+    {"llama.block_count", 4, 0, -EBADMSG, "llama.block_count"},
+    {"llama.block_count", 4, 1025, -EBADMSG, "llama.block_count"},
+    {"llama.block_count", 4, 4, -EBADMSG, "llama.block_count is 4"},
+    {"llama.block_count", 4, 2, -EOPNOTSUPP, "blk.2."},
+    {"llama.context_length", 4, 0, -EBADMSG, "llama.context_length"},
+    {"llama.context_length", 4, 0xffffffff, -EBADMSG, "llama.context_length"},
+    {"llama.embedding_length", 4, 128, -EBADMSG, "tensor"},
+    {"llama.feed_forward_length", 4, 64, -EBADMSG, "tensor blk.0.ffn_gate.weight"},
+    {"llama.attention.head_count", 4, 0, -EBADMSG, "llama.attention.head_count"},
+    {"llama.attention.head_count", 4, 8, -EBADMSG, "tensor blk.0.attn_q.weight"},
+    {"llama.attention.head_count_kv", 4, 4, -EBADMSG, "head_count_kv"},
+    {"llama.attention.head_count_kv", 4, 7, -EBADMSG, "head_count_kv"},
+    {"llama.attention.key_length", 4, 24, -EOPNOTSUPP, "multiple of 16"},
+    {"llama.attention.value_length", 4, 16, -EOPNOTSUPP, "llama.attention.value_length"},
+    {"llama.rope.dimension_count", 4, 31, -EBADMSG, "llama.rope.dimension_count"},
+    {"llama.rope.dimension_count", 4, 34, -EBADMSG, "llama.rope.dimension_count"},
+    {"llama.rope.freq_base", 4, 0x7fc00000, -EBADMSG, "llama.rope.freq_base"},
+    {"llama.attention.layer_norm_rms_epsilon", 4, 0, -EBADMSG, "layer_norm_rms_epsilon"},
+    {"llama.vocab_size", 4, 130, -EBADMSG, "llama.vocab_size is 130"},
+    {"blk.1.ffn_up.weight", -4, 0x74676878, -EBADMSG, "blk.1.ffn_up.weight is missing"},
+    {"token_embd.weight", -4, 0x74676878, -EBADMSG, "token_embd.weight is missing"},
+};
+
+static void test_session_open_names_what_is_wrong(void **state)
+{
+    (void)state;
+    int fd = open_model();
+    struct stat st;
+    assert_int_equal(fstat(fd, &st), 0);
+    size_t n_bytes = (size_t)st.st_size;
+    uint8_t *file = malloc(n_bytes);
+    assert_non_null(file);
+    const InkEngineOptions options = {.n_threads = 1, .pack_cache_fd = -1, .max_kv_bytes = 1 << 20};
+    for (size_t i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {
+        const Damage *d = &damages[i];
+        assert_int_equal(pread(fd, file, n_bytes, 0), st.st_size);
+        uint8_t *key = memmem(file, n_bytes, d->key, strlen(d->key));
+        assert_non_null(key);
+        memcpy(key + strlen(d->key) + d->at, &d->value, sizeof(d->value));
+        int damaged = memfd_create("damaged", MFD_CLOEXEC);
+        assert_int_equal(write(damaged, file, n_bytes), st.st_size);
+        InkEngine *e = NULL;
+        InkError error = {0};
+        int r = ink_engine_open(damaged, &options, &e, &error);
+        if (r != d->error || strstr(error.message, d->message) == NULL)
+            fail_msg("%s = %u: %d, \"%s\"", d->key, d->value, r, error.message);
+        assert_null(e);
+        close(damaged);
+    }
+    free(file);
+    close(fd);
+}
+
 /* --- cache of packed weights --- */
 
 static int new_cache(off_t n_bytes)
@@ -488,6 +553,7 @@ int main(void)
         cmocka_unit_test(test_session_open_refuses_what_is_no_file),
         cmocka_unit_test(test_session_open_survives_every_failing_allocation),
         cmocka_unit_test(test_session_open_survives_damaged_metadata),
+        cmocka_unit_test(test_session_open_names_what_is_wrong),
         cmocka_unit_test(test_session_pack_cache_is_written_and_reused),
         cmocka_unit_test(test_session_pack_cache_refuses_every_changed_field),
     };
