@@ -185,7 +185,7 @@ static int add_common_rules(scmp_filter_ctx filter)
         {SCMP_SYS(mmap), 2, PROT_EXEC, 0},
         {SCMP_SYS(mprotect), 2, PROT_EXEC, 0},
         {SCMP_SYS(clone), 0, CLONE_MASK, CLONE_THREAD},
-        {SCMP_SYS(tgkill), 0, INT_MASK, (uint64_t)getpid()}, /* abort() and raise() */
+        {SCMP_SYS(tgkill), 0, INT_MASK, (uint64_t)getpid()}, /* as libc's own end does */
         {SCMP_SYS(fcntl), 1, INT_MASK, F_GETFD},
         {SCMP_SYS(fcntl), 1, INT_MASK, F_GETFL},
         {SCMP_SYS(fcntl), 1, INT_MASK, F_GET_SEALS},

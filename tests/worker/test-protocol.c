@@ -313,6 +313,34 @@ static void test_protocol_hanging_up_in_the_middle_ends_the_worker(void **state)
     for (uint64_t id = 2; id < 12; id++)
         send_prompt(make_request(id, id, 400), "hello and");
     hang_up();
+    assert_int_equal(outcome, -ECONNRESET); /* not a step that failed */
+}
+
+/* A model whose numbers are not numbers, as a damaged or hostile file has them. */
+static int make_nan_model(void)
+{
+    static char bytes[1 << 20];
+    int toy = open_toy("toy-llama.gguf"), fd = memfd_create("nan", MFD_CLOEXEC);
+    ssize_t n = read(toy, bytes, sizeof(bytes));
+    close(toy);
+    assert_true(fd >= 0 && n > 65536 && n < (ssize_t)sizeof(bytes));
+    memset(bytes + n - 32768, 0xFF, 32768);
+    assert_int_equal(write(fd, bytes, (size_t)n), n);
+    return fd;
+}
+
+static void test_protocol_not_a_number_fails_the_request_and_not_the_worker(void **state)
+{
+    (void)state;
+    begin();
+    send_load(1, make_nan_model());
+    wait_for(1);
+    assert_false(answers[1].failed);
+    for (uint64_t id = 2; id < 4; id++) {
+        send_prompt(make_request(id, 1, 8), "hello and");
+        expect_failed(id, EBADMSG, "not numbers");
+    }
+    hang_up();
 }
 
 /* -- what a broken broker gets ----------------------------------------------------------------- */
@@ -411,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_protocol_users_mistakes_fail_alone),
         cmocka_unit_test(test_protocol_credit_and_cancel_reach_a_parked_answer),
         cmocka_unit_test(test_protocol_hanging_up_in_the_middle_ends_the_worker),
+        cmocka_unit_test(test_protocol_not_a_number_fails_the_request_and_not_the_worker),
         cmocka_unit_test(test_protocol_broken_frames_end_the_connection),
         cmocka_unit_test(test_protocol_wrong_order_ends_the_connection),
         cmocka_unit_test(test_protocol_broken_bulk_data_ends_the_connection),

@@ -5,6 +5,7 @@
  * cancels an answer. The loop around it is test-protocol.c's. */
 #include "answers.h"
 
+#include "engine/base/alloc.h"
 #include "engine/base/clock.h"
 #include "engine/worker/scheduler.h"
 
@@ -570,6 +571,33 @@ static void test_scheduler_waits_for_key_and_value_memory(void **state)
     finish();
 }
 
+static void test_scheduler_request_without_memory_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    const char *const strings[] = {"user", "hello and", "stop"};
+    InkWireGenerate request = make_request(1, 1, 8);
+    InkWireBulk bulk = INK_WIRE_BULK_INIT;
+    InkError e = {0};
+    request.kind = INK_WIRE_CHAT;
+    request.n_messages = 1;
+    request.n_stops = 1;
+    begin(0);
+    int fd = make_bulk(strings, 3), r = -ENOMEM;
+    assert_int_equal(ink_wire_bulk_map(fd, &bulk, &e), 0);
+    close(fd);
+    for (size_t n = 1; r == -ENOMEM && n < 100000; n++) {
+        InkGeneration *g = NULL;
+        ink_alloc_fail_at(n, false);
+        r = ink_generation_new(engine, &request, &bulk, &g, &e);
+        ink_alloc_fail_at(0, false);
+        assert_true(r == 0 ? g != NULL : r == -ENOMEM && g == NULL);
+        ink_generation_free(g);
+    }
+    assert_int_equal(r, 0);
+    ink_wire_bulk_done(&bulk);
+    finish();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -592,6 +620,7 @@ int main(void)
         cmocka_unit_test(test_scheduler_queue_is_bounded),
         cmocka_unit_test(test_scheduler_window_overflow_names_both_numbers),
         cmocka_unit_test(test_scheduler_answer_ends_where_the_window_does),
+        cmocka_unit_test(test_scheduler_request_without_memory_leaves_nothing_behind),
         cmocka_unit_test(test_scheduler_waits_for_key_and_value_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

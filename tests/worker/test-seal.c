@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/worker/wire.h"
 #include "ink-config.h"
 
 /* Each thread tries at least this many things; the issue asks for 18. */
@@ -215,12 +217,89 @@ static void test_seal_environment_cannot_relax_it(void **state)
         unsetenv(names[i]);
 }
 
+/* -- the worker program itself ----------------------------------------------------------------- */
+
+static pid_t start_worker(const char *first, int *ret_wire)
+{
+    int pair[2];
+    char path[4096], fd[32];
+    const char *build = getenv("INKLING_BUILD_DIR");
+    assert_non_null(build);
+    snprintf(path, sizeof(path), "%s/engine/worker/inkling-worker", build);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair),
+                     0);
+    snprintf(fd, sizeof(fd), "--fd=%d", pair[1]);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        int null = open("/dev/null", O_WRONLY);
+        dup2(null, STDERR_FILENO);
+        fcntl(pair[1], F_SETFD, 0);
+        execl(path, "inkling-worker", first, fd, NULL);
+        _exit(127);
+    }
+    close(pair[1]);
+    *ret_wire = pair[0];
+    return pid;
+}
+
+static int exit_status(pid_t pid)
+{
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void expect_ready(int wire)
+{
+    struct pollfd p = {.fd = wire, .events = POLLIN};
+    InkWireReady ready = {0};
+    assert_int_equal(poll(&p, 1, 10000), 1);
+    assert_int_equal(recv(wire, &ready, sizeof(ready), 0), sizeof(ready));
+    assert_int_equal(ready.header.type, INK_WIRE_READY);
+    assert_int_equal(ready.version, INK_WIRE_VERSION);
+    assert_int_equal(ready.seccomp, !INK_SEAL_RELAXED);
+}
+
+static void test_seal_worker_is_sealed_when_it_says_ready(void **state)
+{
+    (void)state;
+    int wire;
+    pid_t pid = start_worker("--role=serve", &wire);
+    expect_ready(wire);
+    if (!INK_SEAL_RELAXED)
+        check_status(pid);
+    close(wire); /* its ordinary end */
+    assert_int_equal(exit_status(pid), 0);
+}
+
+static void test_seal_worker_exits_on_a_broken_frame_and_on_wrong_use(void **state)
+{
+    (void)state;
+    int wire;
+    pid_t pid = start_worker("--role=serve", &wire);
+    expect_ready(wire);
+    assert_int_equal(send(wire, "garbage", 7, MSG_NOSIGNAL), 7);
+    assert_int_equal(exit_status(pid), 1);
+    close(wire);
+    static const char *const wrong[] = {"--role=train", "--role=serve --fd=0", "serve", "--help"};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        pid = start_worker(wrong[i], &wire);
+        assert_int_equal(exit_status(pid), 2);
+        close(wire);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_seal_worker_refuses_everything_from_both_threads),
         cmocka_unit_test(test_seal_tool_refuses_everything_but_its_files),
         cmocka_unit_test(test_seal_environment_cannot_relax_it),
+        cmocka_unit_test(test_seal_worker_is_sealed_when_it_says_ready),
+        cmocka_unit_test(test_seal_worker_exits_on_a_broken_frame_and_on_wrong_use),
     };
+    signal(SIGPIPE, SIG_IGN); /* a probe may be gone before its pipe is written */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

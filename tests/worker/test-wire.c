@@ -217,7 +217,7 @@ static void test_wire_check_refuses_unknown_types(void **state)
     }
 }
 
-#define ASSERT_REFUSED(make, side, change)                                                         \
+#define assert_refused_after(make, side, change)                                                   \
     do {                                                                                           \
         make();                                                                                    \
         change;                                                                                    \
@@ -227,7 +227,9 @@ static void test_wire_check_refuses_unknown_types(void **state)
 static void test_wire_check_refuses_bad_fields_to_worker(void **state)
 {
     (void)state;
-#define REFUSED(make, change) ASSERT_REFUSED(make, INK_WIRE_TO_WORKER, change)
+#define REFUSED(make, change) assert_refused_after(make, INK_WIRE_TO_WORKER, change)
+    make_load();
+    assert_int_equal(check(frame.header.size_bytes, INK_WIRE_TO_WORKER), 0);
     REFUSED(make_load, frame.load.has_cache = 2);
     REFUSED(make_load, frame.load.has_cache = 0); /* but two descriptors, and locked */
     REFUSED(make_load, frame.load.cache_locked = 2);
@@ -282,7 +284,7 @@ static void test_wire_check_refuses_bad_fields_to_broker(void **state)
 {
     (void)state;
     uint8_t *text = frame.bytes + sizeof(InkWireText);
-#define REFUSED(make, change) ASSERT_REFUSED(make, INK_WIRE_TO_BROKER, change)
+#define REFUSED(make, change) assert_refused_after(make, INK_WIRE_TO_BROKER, change)
     REFUSED(make_ready, frame.ready.version = INK_WIRE_VERSION + 1);
     REFUSED(make_ready, frame.ready.seccomp = 2);
     REFUSED(make_ready, frame.ready.reserved[0] = 1);
