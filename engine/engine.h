@@ -27,30 +27,30 @@ typedef struct InkEngine InkEngine;
 typedef struct InkSession InkSession;
 
 typedef struct InkEngineOptions {
-    size_t n_threads;     /* 0 = all processors of this process */
-    const char *isa;      /* NULL = best; else "ref", "avx2", "avx512" */
-    int pack_cache_fd;    /* -1, or a file of the packed form: read when sound, else written */
+    size_t n_threads;       /* 0 = all processors of this process */
+    const char *isa;        /* NULL = best; else "ref", "avx2", "avx512" */
+    int pack_cache_fd;      /* -1, or a file of the packed form: read when sound, else written */
     bool pack_cache_locked; /* the caller holds it exclusively: it may be written */
-    size_t max_kv_bytes;  /* of all sessions; 0 = INK_ENGINE_DEFAULT_KV_BYTES */
+    size_t max_kv_bytes;    /* of all sessions; 0 = INK_ENGINE_DEFAULT_KV_BYTES */
 } InkEngineOptions;
 
 #define INK_ENGINE_DEFAULT_KV_BYTES ((size_t)1 << 30)
 
 typedef struct InkEngineInfo {
-    char name[128];         /* general.name, made printable */
-    char architecture[32];  /* "llama" */
-    char quantization[16];  /* the type most weights have, "Q4_1" */
-    const char *kernels;    /* "avx512" */
+    char name[128];        /* general.name, made printable */
+    char architecture[32]; /* "llama" */
+    char quantization[16]; /* the type most weights have, "Q4_1" */
+    const char *kernels;   /* "avx512" */
     size_t n_threads;
-    size_t n_context;       /* tokens, as the file was trained */
+    size_t n_context; /* tokens, as the file was trained */
     size_t n_vocab;
     size_t n_layers;
     size_t n_embedding;
     uint64_t n_parameters;
-    size_t packed_bytes;    /* of weights as the kernels read them */
+    size_t packed_bytes; /* of weights as the kernels read them */
     size_t kv_bytes_per_token;
     bool has_template;
-    bool pack_cache_used;   /* the packed form came from the cache file */
+    bool pack_cache_used; /* the packed form came from the cache file */
 } InkEngineInfo;
 
 /* Maps the model read-only. The descriptor may be closed afterwards. */
@@ -72,7 +72,8 @@ INK_MUST_CHECK int ink_engine_encode_chat(const InkEngine *e, const InkMessage *
 INK_MUST_CHECK int ink_engine_render_chat(const InkEngine *e, const InkMessage *messages,
                                           size_t n_messages, bool add_generation_prompt,
                                           InkRendered *ret, InkError *reterr);
-/* A plain prompt of the user: no control tokens; a beginning-of-text token where the model has it. */
+/* A plain prompt of the user: no control tokens; a beginning-of-text token where the model has
+ * one. */
 INK_MUST_CHECK int ink_engine_encode_prompt(const InkEngine *e, const char *text, size_t n_bytes,
                                             InkTokens *tokens, InkError *reterr);
 
@@ -91,7 +92,7 @@ typedef bool InkStepCancel(void *userdata);
 #define INK_STEP_CANCELLED 1
 
 /* Appends each row's token to its session and computes its keys, values and (if wanted) logits.
- * 1..INK_MAX_STEP_ROWS rows. On failure or cancel no session has changed. -EMSGSIZE when a session's
- * window is full, -ENOMEM when the KV budget is. */
+ * 1..INK_MAX_STEP_ROWS rows. On failure or cancel no session has changed. -EMSGSIZE when the window
+ * of a session is full, -ENOMEM when the KV budget is. */
 INK_MUST_CHECK int ink_engine_step(InkEngine *e, InkStepRow *rows, size_t n_rows,
                                    InkStepCancel *cancel, void *userdata, InkError *reterr);

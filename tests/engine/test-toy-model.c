@@ -100,7 +100,8 @@ static void step_all(InkEngine *e, InkSession *s, const uint32_t *tokens, size_t
         memcpy(logits + i * n_vocab, rows[i].logits, n_vocab * sizeof(float));
 }
 
-static void compare_with_reference(const char *name, const char *isa, float tolerance)
+/* The largest error of any logit. */
+static float compare_with_reference(const char *name, const char *isa)
 {
     char model[64], logits_name[64];
     snprintf(model, sizeof(model), "%s.gguf", name);
@@ -122,35 +123,37 @@ static void compare_with_reference(const char *name, const char *isa, float tole
     print_message("%s %s: largest error %.2e of logits up to %.2f\n", name, isa, (double)worst,
                   (double)largest);
     assert_true(largest > 1.0f);
-    assert_true(worst < tolerance);
     free(logits);
     ink_session_free(s);
     ink_engine_close(e);
     free_reference(&r);
+    return worst;
 }
 
-static void compare_on_all_kernels(const char *name, float tolerance)
+static float compare_on_all_kernels(const char *name)
 {
+    float worst = 0.0f;
     for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++)
-        compare_with_reference(name, (*k)->name, tolerance);
+        worst = fmaxf(worst, compare_with_reference(name, (*k)->name));
+    return worst;
 }
 
 static void test_toy_model_untied_matches_transformers(void **state)
 {
     (void)state;
-    compare_on_all_kernels("toy-llama", TOLERANCE_F32);
+    assert_true(compare_on_all_kernels("toy-llama") < TOLERANCE_F32);
 }
 
 static void test_toy_model_tied_padded_matches_transformers(void **state)
 {
     (void)state;
-    compare_on_all_kernels("toy-llama-tied", TOLERANCE_F32);
+    assert_true(compare_on_all_kernels("toy-llama-tied") < TOLERANCE_F32);
 }
 
 static void test_toy_model_quantised_matches_dequantised(void **state)
 {
     (void)state;
-    compare_on_all_kernels("toy-llama-q", TOLERANCE_QUANTISED);
+    assert_true(compare_on_all_kernels("toy-llama-q") < TOLERANCE_QUANTISED);
 }
 
 /* --- batch invariance (D1) --- */
