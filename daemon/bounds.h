@@ -8,19 +8,19 @@
 
 /* The session bus protects no program of a person from another one, so the daemon must: with 64
  * waiting answers of a second each, the last one is a minute away, and a refusal serves better. */
-#define INK_LIMIT_QUEUED           64u
+#define INK_LIMIT_QUEUED          64u
 /* One program cannot fill that queue alone. */
-#define INK_LIMIT_QUEUED_PER_APP   16u
+#define INK_LIMIT_QUEUED_PER_APP  16u
 /* Rows of a decode step share the memory traffic; from four of one program on, others wait. */
-#define INK_LIMIT_RUNNING_PER_APP  4u
+#define INK_LIMIT_RUNNING_PER_APP 4u
 /* In the worker at a time, all programs together: one batch step. */
-#define INK_LIMIT_RUNNING          16u
+#define INK_LIMIT_RUNNING         16u
 /* Prompts wait in memfds; so much memory may all of them hold, one prompt being 4 MiB at most. */
-#define INK_LIMIT_PENDING_BYTES    (64u << 20)
+#define INK_LIMIT_PENDING_BYTES   (64u << 20)
 /* `normal` moves up one class after this wait, so that interactive work cannot starve it. */
-#define INK_LIMIT_PROMOTE_USEC     30000000u
+#define INK_LIMIT_PROMOTE_USEC    30000000u
 /* Counting tokens takes milliseconds; callers' libraries give up at 25 s. */
-#define INK_LIMIT_TOKENS_USEC      20000000u
+#define INK_LIMIT_TOKENS_USEC     20000000u
 
 /* Weights come back in well under a second, so ten minutes only spare repeated starts. */
 #define INK_LIMIT_IDLE_MINUTES     10u
@@ -29,23 +29,23 @@
 #define INK_LIMIT_HOLD_USEC        86400000000u
 
 /* The worker shows life every 500 ms of work; after a cancel four missed signs are enough. */
-#define INK_LIMIT_STALL_USEC       2000000u
+#define INK_LIMIT_STALL_USEC      2000000u
 /* Without a cancel nobody is waiting for the stop, and a swapping machine may be slow. */
-#define INK_LIMIT_SILENCE_USEC     30000000u
+#define INK_LIMIT_SILENCE_USEC    30000000u
 /* A worker that shows life but does not end a cancelled request is broken as well. */
-#define INK_LIMIT_CANCEL_USEC      10000000u
+#define INK_LIMIT_CANCEL_USEC     10000000u
 /* From exec to READY: a few milliseconds of sealing. */
-#define INK_LIMIT_START_USEC       10000000u
+#define INK_LIMIT_START_USEC      10000000u
 /* Of one answer whose reader has no back-pressure: 1 KiB for each of 4096 tokens. */
-#define INK_LIMIT_ANSWER_BYTES     (4u << 20)
+#define INK_LIMIT_ANSWER_BYTES    (4u << 20)
 /* Programs whose prefixes are told apart; beyond it all get fresh numbers. */
-#define INK_LIMIT_SCOPES           4096u
+#define INK_LIMIT_SCOPES          4096u
 /* Less credit than this may park a request, whose silence is then in order. */
-#define INK_LIMIT_PARKED_BYTES     4096u
+#define INK_LIMIT_PARKED_BYTES    4096u
 /* Frames that wait for a full socket: more than all running requests can need at a time. */
-#define INK_LIMIT_OUT_FRAMES       1024u
+#define INK_LIMIT_OUT_FRAMES      1024u
 /* Frames taken in one turn of the loop, so that a flood from the worker does not starve the bus. */
-#define INK_LIMIT_FRAMES_PER_TURN  64u
+#define INK_LIMIT_FRAMES_PER_TURN 64u
 
 /* First retry at once, then 100 ms doubling to 10 s: a broken file must not cost a core. */
 #define INK_LIMIT_BACKOFF_USEC     100000u
@@ -61,6 +61,6 @@
 #define INK_LIMIT_WORKER_OOM_SCORE "500"
 
 /* A folder of models is scanned at each request that names one: this keeps it cheap. */
-#define INK_LIMIT_MODELS           256u
+#define INK_LIMIT_MODELS      256u
 /* Room for the packed form beside the model: its size, an eighth and this much. */
-#define INK_LIMIT_CACHE_SLACK      (1u << 20)
+#define INK_LIMIT_CACHE_SLACK (1u << 20)
