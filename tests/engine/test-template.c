@@ -522,7 +522,7 @@ static void test_template_of_vendors_equal_jinja_or_are_refused(void **state)
     json_object_foreach(vendors, name, vendor)
     {
         char path[4096], hash[65];
-        size_t n_bytes;
+        size_t n_bytes = 0;
         snprintf(path, sizeof(path), "%s/templates/%s", folder, name);
         _cleanup_free_ char *source = read_file(path, &n_bytes);
         assert_non_null(source);
