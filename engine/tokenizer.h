@@ -5,7 +5,9 @@
  *
  * Control tokens ("<|im_end|>") are recognised only in spans that the template wrote: a span carries
  * where it comes from, ordinary text runs across spans (so that merges see what Hugging Face sees),
- * and a control token never matches over a border or inside text of the user.
+ * and a control token never matches over a border (a change of trust) or inside text of the user;
+ * a vocabulary in which a byte or a merge makes a control token cannot change that. User-defined
+ * tokens, which Hugging Face splits wherever they stand, match in everybody's text.
  *
  * Models: "gpt2" (byte-level BPE); the pre-tokenizers are the closed set of pre-tokenizer.h, and an
  * unknown name is refused, since a wrong one costs quality in silence.
@@ -36,7 +38,8 @@ INK_MUST_CHECK int ink_tokenizer_new(const InkGguf *g, InkTokenizer **ret, InkEr
 InkTokenizer *ink_tokenizer_free(InkTokenizer *t);
 INK_DEFINE_CLEANUP(InkTokenizer, ink_tokenizer_free, ink_tokenizer_free_p)
 
-/* Appends the ids of `spans`; bytes that are not UTF-8 are encoded as the bytes they are. No
+/* Appends the ids of `spans`; bytes that are not UTF-8 are encoded as the bytes they are, and
+ * bytes for which the vocabulary has no token are left out, as Hugging Face does. No
  * beginning-of-text token is added: see ink_tokenizer_adds_bos(). */
 INK_MUST_CHECK int ink_tokenizer_encode(const InkTokenizer *t, const InkTextSpan *spans,
                                         size_t n_spans, InkTokens *tokens, InkError *reterr);
