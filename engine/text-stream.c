@@ -127,12 +127,11 @@ int ink_text_stream_push(InkTextStream *s, const char *bytes, size_t n_bytes, In
 
 int ink_text_stream_finish(InkTextStream *s, InkBuffer *out)
 {
-    int r = let_out(s, true, out);
-    if (r != 0)
-        return r;
-    if (s->held.size_bytes != 0)
-        ink_buffer_append_str(out, replacement);
-    INK_TRY(ink_buffer_status(out));
-    ink_buffer_clear(&s->held);
-    return 0;
+    InkBuffer *held = &s->held;
+    size_t n_torn = held->size_bytes != 0 ? ink_utf8_torn_tail(held->data, held->size_bytes) : 0;
+    held->size_bytes -= n_torn;
+    if (n_torn != 0)
+        ink_buffer_append_str(held, replacement); /* a stop string may hold this character, too */
+    INK_TRY(ink_buffer_status(held));
+    return let_out(s, true, out);
 }

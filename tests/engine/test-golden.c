@@ -20,7 +20,7 @@
 
 /* A miss is a near tie when the reference's best two are closer than this in log-probability: the
  * activations are rounded to 8 bits, and that is what the rounding moves a logit by. */
-#define NEAR_TIE              0.6
+#define NEAR_TIE              0.3
 #define LEAST_AGREEMENT       0.98
 #define MOST_MEAN_KL          0.01
 #define MOST_PERPLEXITY_ERROR 0.005
@@ -207,11 +207,12 @@ static void score_row(size_t at, const float *logits, size_t n_vocab, void *user
     score_position(at, logits, n_vocab, userdata);
 }
 
-static void check_positions(const char *isa)
+/* Prints the figures; all sets are measured before one fails the test. */
+static bool check_positions(const char *isa)
 {
     _cleanup_(ink_engine_close_p) InkEngine *e = open_engine(isa);
     if (e == NULL)
-        return;
+        return true;
     size_t n = slow(isa) ? 96 : golden.n;
     uint32_t *ids = calloc(n, sizeof(uint32_t));
     assert_non_null(ids);
@@ -225,9 +226,8 @@ static void check_positions(const char *isa)
         "%s: %zu positions, top-1 agreement %.2f %%, widest miss %.3f, KL mean %.5f max %.5f\n",
         isa, score.n_positions, 100 * agreement, score.widest_miss,
         score.kl_sum / (double)score.n_positions, score.kl_max);
-    assert_true(agreement >= LEAST_AGREEMENT || (slow(isa) && score.n_equal + 4 >= n));
-    assert_true(score.widest_miss < NEAR_TIE);
-    assert_true(score.kl_sum / (double)score.n_positions < MOST_MEAN_KL);
+    return agreement >= LEAST_AGREEMENT && score.widest_miss < NEAR_TIE &&
+           score.kl_sum / (double)score.n_positions < MOST_MEAN_KL;
 }
 
 typedef struct Nll {
@@ -331,8 +331,10 @@ static void test_golden_positions(void **state)
 {
     (void)state;
     need_model();
+    bool good = true;
     for (size_t i = 0; i < 3; i++)
-        check_positions(sets[i]);
+        good = check_positions(sets[i]) && good;
+    assert_true(good);
 }
 
 static void test_golden_perplexity(void **state)
