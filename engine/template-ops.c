@@ -50,10 +50,9 @@ int ink_template_alloc(InkRender *r, size_t n, size_t size, void *ret)
     if (data == NULL) {
         r->arena.over_limit |= r->arena.n_total_bytes > r->arena.n_max_bytes;
         r->arena.n_max_bytes = INK_TEMPLATE_MAX_MEMORY_BYTES;
-        return ink_template_arena_error(&r->arena, r->line, r->reterr);
     }
     memcpy(ret, &data, sizeof(data));
-    return 0;
+    return data != NULL ? 0 : ink_template_arena_error(&r->arena, r->line, r->reterr);
 }
 
 int ink_template_string(InkRender *r, InkStr s, InkValue *ret)

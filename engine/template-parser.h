@@ -88,13 +88,12 @@ static inline int ink_parser_enter(InkParser *p)
     return 0;
 }
 
+/* `*ret` is NULL on failure. */
 static inline int ink_parser_allocate(InkParser *p, size_t n, size_t size, void *ret)
 {
     void *data = ink_arena_alloc(&p->t->arena, n, size);
-    if (data == NULL)
-        return ink_template_arena_error(&p->t->arena, p->at->line, p->reterr);
     memcpy(ret, &data, sizeof(data));
-    return 0;
+    return data != NULL ? 0 : ink_template_arena_error(&p->t->arena, p->at->line, p->reterr);
 }
 
 static inline int ink_parser_add(InkParser *p, InkNodes *nodes, const InkNode *node)

@@ -51,7 +51,7 @@ int ink_template_fail(InkRender *r, int code, const char *format, ...)
 INK_MUST_CHECK int ink_template_charge(InkRender *r, size_t n_bytes);
 INK_MUST_CHECK int ink_template_enter(InkRender *r);
 void ink_template_leave(InkRender *r);
-/* Zeroed memory of the render. */
+/* Zeroed memory of the render; `*ret` is NULL on failure. */
 INK_MUST_CHECK int ink_template_alloc(InkRender *r, size_t n, size_t size, void *ret);
 INK_MUST_CHECK int ink_template_string(InkRender *r, InkStr s, InkValue *ret);
 INK_MUST_CHECK int ink_template_list(InkRender *r, const InkValue *items, size_t n, InkValue *ret);
