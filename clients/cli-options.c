@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/base/utf8.h"
 #include "ipc/names.h"
 
 static const CliOption json_flag = {.name = "json"}, quiet_flag = {.name = "quiet"},
@@ -29,7 +30,7 @@ bool cli_parse_span(const char *text, uint64_t *ret_usec)
         const char *unit;
         double usec;
     } units[] = {{"", 1e6},   {"s", 1e6},    {"sec", 1e6}, {"ms", 1e3},
-                 {"us", 1.0}, {"min", 60e6}, {"m", 60e6},  {"h", 3600e6}};
+                 {"us", 1.0}, {"min", 60e6}, {"m", 60e6},  {"h", 3600e6}, {"d", 86400e6}};
     char *end;
     double value = strtod(text, &end);
     if (end == text || !isfinite(value) || value <= 0)
@@ -253,6 +254,8 @@ int cli_text(const Cli *cli, size_t index, char **ret, size_t *ret_n_bytes)
     if (given == NULL || strcmp(given, "-") == 0)
         return read_standard_input(cli, ret, ret_n_bytes);
     *ret_n_bytes = strlen(given);
+    if (!ink_utf8_valid(given, *ret_n_bytes))
+        return cli_usage(cli, "the text is not UTF-8");
     *ret = strdup(given);
     return *ret != NULL ? CLI_OK : CLI_FAILED;
 }

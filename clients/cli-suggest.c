@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "clients/cli.h"
+#include "engine/base/clock.h"
 #include "engine/base/utf8.h"
 #include "ipc/names.h"
 
@@ -280,6 +281,7 @@ static int send_feedback(Cli *cli)
 static const CliOption observe_options[] = {
     {"title", "TEXT", NULL, 0, "what a person would call it"},
     {"cwd", "DIRECTORY", NULL, 0, "where a command ran (the current directory)"},
+    {"ago", "SPAN", NULL, 0, "it happened so long ago: 90s, 2h, 3d (now)"},
     {"dry-run", NULL, "dry-run", 'b', "check and count, store nothing"},
     {NULL},
 };
@@ -287,6 +289,7 @@ static const CliOption observe_options[] = {
 typedef struct ObserveCall {
     Cli *cli;
     const char *kind, *text, *uri, *app_id;
+    uint64_t time_usec; /* 0 = now */
 } ObserveCall;
 
 static int append_observe(sd_bus_message *m, void *userdata)
@@ -299,6 +302,8 @@ static int append_observe(sd_bus_message *m, void *userdata)
     INK_TRY(append_entry(m, "uri", call->uri));
     INK_TRY(append_entry(m, "app-id", call->app_id));
     INK_TRY(append_entry(m, "title", cli_setting(call->cli, "title")));
+    if (call->time_usec != 0)
+        INK_TRY(sd_bus_message_append(m, "{sv}", "time-usec", "t", call->time_usec));
     INK_TRY(sd_bus_message_close_container(m));
     INK_TRY(sd_bus_message_close_container(m));
     return cli_append_settings_dict(m, call->cli);
@@ -311,6 +316,13 @@ static int run_observe(Cli *cli)
                               "TEXT or focused APPLICATION");
     const char *kind = cli->positionals[0], *value = cli->positionals[1];
     ObserveCall call = {.cli = cli, .kind = kind};
+    const char *ago = cli_setting(cli, "ago");
+    uint64_t ago_usec;
+    if (ago != NULL) {
+        if (!cli_parse_span(ago, &ago_usec) || ago_usec >= ink_clock_real_usec())
+            return cli_usage(cli, "--ago: \"%.32s\" is no time span such as 90s, 2h or 3d", ago);
+        call.time_usec = ink_clock_real_usec() - ago_usec;
+    }
     _cleanup_free_ char *uri = NULL;
     if (strcmp(kind, "opened") == 0) {
         call.uri = uri = uri_of(value);
@@ -400,7 +412,8 @@ const CliVerb cli_verb_observe = {
         "KIND is opened (a file or URI), ran (a command line), accepted (a text) or focused\n"
         "(an application). Nothing is stored while memory is off. Prints nothing.\n",
     .examples = "  inkling observe opened report.odt\n"
-                "  inkling observe ran \"make check\"\n",
+                "  inkling observe ran \"make check\"\n"
+                "  inkling observe ran \"git fetch\" --ago 2h\n",
     .max_positionals = 2,
     .run = run_observe,
 };

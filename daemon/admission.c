@@ -55,8 +55,9 @@ int ink_admission_add(InkAdmission *a, InkRequest *r, uint64_t now_usec, InkErro
     App *app = get_app(a, r);
     INK_CHECK(a->n_queued < INK_LIMIT_QUEUED, EBUSY, reterr,
               "%u requests wait already, of all programs", INK_LIMIT_QUEUED);
-    INK_CHECK(app == NULL || app->n_queued < INK_LIMIT_QUEUED_PER_APP, EBUSY, reterr,
-              "%u requests of this program wait already", INK_LIMIT_QUEUED_PER_APP);
+    INK_CHECK(app == NULL || app->n_queued + app->n_running < INK_LIMIT_PENDING_PER_APP, EBUSY,
+              reterr, "%u requests of this program run or wait already, the limit",
+              INK_LIMIT_PENDING_PER_APP);
     INK_CHECK(a->n_pending_bytes + r->bulk_bytes <= INK_LIMIT_PENDING_BYTES, EBUSY, reterr,
               "the prompts that wait hold more than %u MiB together",
               INK_LIMIT_PENDING_BYTES >> 20);

@@ -106,22 +106,26 @@ static void test_admission_programs_take_turns(void **state)
     ink_admission_free(a);
 }
 
-static void test_admission_refuses_more_than_sixteen_of_one_program(void **state)
+static void test_admission_refuses_more_than_twenty_of_one_program(void **state)
 {
     (void)state;
     InkAdmission *a = ink_admission_new();
-    InkRequest *list[INK_LIMIT_QUEUED_PER_APP];
-    for (size_t i = 0; i < INK_LIMIT_QUEUED_PER_APP; i++)
+    InkRequest *list[INK_LIMIT_PENDING_PER_APP];
+    for (size_t i = 0; i < INK_LIMIT_PENDING_PER_APP; i++)
         list[i] = add(a, "a", INK_PRIORITY_INTERACTIVE);
     InkRequest *extra = new_request("a", INK_PRIORITY_INTERACTIVE);
     InkError error = {0};
     assert_int_equal(ink_admission_add(a, extra, 0, &error), -EBUSY);
-    assert_non_null(strstr(error.message, "16"));
-    /* A place in the queue is free again when one starts. */
-    assert_non_null(take(a, 0));
+    assert_non_null(strstr(error.message, "20"));
+    /* One that starts to run takes its place along; one that ends gives it back. */
+    InkRequest *running = take(a, 0);
+    assert_non_null(running);
+    assert_int_equal(ink_admission_add(a, extra, 0, &error), -EBUSY);
+    assert_ptr_equal(running, list[0]);
+    drop(a, running);
     assert_int_equal(ink_admission_add(a, extra, 0, &error), 0);
     drop(a, extra);
-    for (size_t i = 0; i < INK_LIMIT_QUEUED_PER_APP; i++)
+    for (size_t i = 1; i < INK_LIMIT_PENDING_PER_APP; i++)
         drop(a, list[i]);
     ink_admission_free(a);
 }
@@ -191,7 +195,7 @@ int main(void)
         cmocka_unit_test(test_admission_classes_come_in_strict_order),
         cmocka_unit_test(test_admission_normal_moves_up_after_half_a_minute),
         cmocka_unit_test(test_admission_programs_take_turns),
-        cmocka_unit_test(test_admission_refuses_more_than_sixteen_of_one_program),
+        cmocka_unit_test(test_admission_refuses_more_than_twenty_of_one_program),
         cmocka_unit_test(test_admission_refuses_more_than_sixty_four_in_all),
         cmocka_unit_test(test_admission_bounds_the_bytes_that_wait),
         cmocka_unit_test(test_admission_short_requests_need_no_place),

@@ -16,8 +16,8 @@ from dbus_next import BusType, Message, MessageType, Variant  # noqa: F401 (test
 from dbus_next.aio import MessageBus
 
 NAME, PATH = "org.inkling.Inkling1", "/org/inkling/Inkling1"
-BUILD = pathlib.Path(os.environ.get("INKLING_BUILD_DIR", "build")).resolve()
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("INKLING_BUILD_DIR") or SOURCE / "build").resolve()
 FULL = os.environ.get("INKLING_TEST_FULL") == "1"
 SANITIZED = os.environ.get("INKLING_SANITIZED") == "1"
 MODEL_NAME = "smollm2-135m-instruct-q4_1"

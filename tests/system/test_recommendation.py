@@ -100,22 +100,23 @@ class RecommendationTest(unittest.TestCase):
 
                     async def observe(i):
                         text = f"command {round_number}-{i}"
-                        n = (await c.call("Recommendation", "Observe", "aa{sv}a{sv}", [[ran(text)], {}]))[0]
+                        try:
+                            n = (await c.call("Recommendation", "Observe", "aa{sv}a{sv}", [[ran(text)], {}]))[0]
+                        except Error as e:  # not acknowledged: it may be there or not
+                            assert "NoReply" in e.name or "Disconnected" in e.name, e
+                            return
                         assert n == 1
                         acknowledged.append(text)
                         if len(acknowledged) == stop_at:
                             os.kill(pid, signal.SIGKILL)
+                    # The bus starts a new daemon in the middle; all 1,000 are asked for.
                     for begin in range(0, 1000, 20):
-                        try:
-                            await asyncio.gather(*[observe(begin + j) for j in range(20)])
-                        except Error as e:
-                            assert "NoReply" in e.name or "Disconnected" in e.name, e
-                            break
+                        await asyncio.gather(*[observe(begin + j) for j in range(20)])
                     return acknowledged, pid
             acknowledged, pid = run(body())
-            self.service.wait_for(lambda: not alive(pid), 5)
-            self.assertGreaterEqual(len(acknowledged), 150)
-            self.assertLess(len(acknowledged), 1000, "the kill came too late")
+            self.assertTrue(self.service.wait_for(lambda: not alive(pid), 5), "it was not killed")
+            self.assertGreaterEqual(len(acknowledged), 900)
+            print(f"{len(acknowledged)} of 1000 events acknowledged around a kill -9")
             self.assertEqual(self.service.property("Memory", "Enabled"), True)  # a new daemon
             db = sqlite3.connect(f"file:{self.service.root}/data/inkling/inkling.db?mode=ro", uri=True)
             self.assertEqual(db.execute("pragma integrity_check").fetchone()[0], "ok")
@@ -164,12 +165,22 @@ class RecommendationTest(unittest.TestCase):
                     n = (await c.call("Recommendation", "Observe", "aa{sv}a{sv}", [[ran("after")], {}]))[0]
                     self.assertEqual(n, 1, "works again when space returns")
                     stored += 1
+                    # A file system with open files cannot become read-only: the next daemon meets it.
+                    pid = self.service.daemon_pid()
+                    os.kill(pid, signal.SIGTERM)
+                    self.service.wait_for(lambda: not alive(pid), 5)
                     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
                     with self.assertRaises(Error) as e:
                         await c.call("Recommendation", "Observe", "aa{sv}a{sv}", [[ran("read only")], {}])
-                    self.assertEqual(e.exception.name, f"{NAME}.Error.StorageFailed")
+                    self.assertEqual(e.exception.name, f"{NAME}.Error.StorageFailed", e.exception.message)
                     subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
-                    n = (await c.call("Recommendation", "Observe", "aa{sv}a{sv}", [[ran("writable")], {}]))[0]
+                    n = 0
+                    for _ in range(60):  # it looks again every few seconds, without a restart
+                        try:
+                            n = (await c.call("Recommendation", "Observe", "aa{sv}a{sv}", [[ran("writable")], {}]))[0]
+                            break
+                        except Error:
+                            await asyncio.sleep(0.2)
                     self.assertEqual(n, 1)
                     stored += 1
                     db = sqlite3.connect(f"file:{folder}/inkling/inkling.db?mode=ro", uri=True)
@@ -186,4 +197,4 @@ class RecommendationTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    unittest.main(verbosity=2, warnings="ignore")
