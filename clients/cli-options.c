@@ -29,8 +29,8 @@ bool cli_parse_span(const char *text, uint64_t *ret_usec)
     static const struct {
         const char *unit;
         double usec;
-    } units[] = {{"", 1e6},   {"s", 1e6},    {"sec", 1e6}, {"ms", 1e3},
-                 {"us", 1.0}, {"min", 60e6}, {"m", 60e6},  {"h", 3600e6}, {"d", 86400e6}};
+    } units[] = {{"", 1e6},     {"s", 1e6},  {"sec", 1e6},  {"ms", 1e3},   {"us", 1.0},
+                 {"min", 60e6}, {"m", 60e6}, {"h", 3600e6}, {"d", 86400e6}};
     char *end;
     double value = strtod(text, &end);
     if (end == text || !isfinite(value) || value <= 0)

@@ -13,8 +13,8 @@
 #define INK_LIMIT_QUEUED_PER_APP  16u
 /* Rows of a decode step share the memory traffic; from four of one program on, others wait. */
 #define INK_LIMIT_RUNNING_PER_APP 4u
-/* Waiting and running together: while a model is being loaded nothing runs yet, and the requests that
- * would are no queue. So twenty first callers at once are all served. */
+/* Waiting and running together: while a model is being loaded nothing runs yet, and the requests
+ * that would are no queue. So twenty first callers at once are all served. */
 #define INK_LIMIT_PENDING_PER_APP (INK_LIMIT_QUEUED_PER_APP + INK_LIMIT_RUNNING_PER_APP)
 /* In the worker at a time, all programs together: one batch step. */
 #define INK_LIMIT_RUNNING         16u

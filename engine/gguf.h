@@ -23,12 +23,12 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/error.h"
 
-#define INK_GGUF_MAX_DIMS 4
-#define INK_GGUF_MAX_TENSORS 65536
-#define INK_GGUF_MAX_METADATA 65536
-#define INK_GGUF_MAX_KEY_BYTES 65535
+#define INK_GGUF_MAX_DIMS       4
+#define INK_GGUF_MAX_TENSORS    65536
+#define INK_GGUF_MAX_METADATA   65536
+#define INK_GGUF_MAX_KEY_BYTES  65535
 #define INK_GGUF_MAX_NAME_BYTES 255
-#define INK_GGUF_MAX_ALIGNMENT 65536
+#define INK_GGUF_MAX_ALIGNMENT  65536
 
 typedef enum InkGgufValueType {
     INK_GGUF_U8 = 0,
@@ -63,7 +63,7 @@ typedef struct InkGgufTensor {
     uint32_t type; /* a row of ink_quant_type() */
     uint32_t n_dims;
     uint64_t dims[INK_GGUF_MAX_DIMS]; /* unused ones are 1 */
-    const uint8_t *data;              /* borrowed from the caller's bytes, aligned as the file says */
+    const uint8_t *data; /* borrowed from the caller's bytes, aligned as the file says */
     size_t size_bytes;
 } InkGgufTensor;
 

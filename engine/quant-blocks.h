@@ -8,10 +8,10 @@
  *         Q8_0  w[i] = d * q[i], q in -127..127 (-128 is possible in a hostile file).
  * Packed: 16 rows side by side, the same bytes per weight. For k in 0..31 and row r:
  *         Q4_1  quad j = k/4 (0..7), lane byte b = 4*r + k%4:
- *               j < 4 is the low nibble of qs[j*64 + b], j >= 4 the high nibble of qs[(j-4)*64 + b].
- *         Q8_0  qs[(k/4)*64 + 4*r + k%4].
- * So one 64-byte load holds four k-values of 16 rows (AVX-512), its halves 8 rows each (AVX2).
- * A matrix is packed as [n_groups][M/32] of these; rows beyond N in the last group are zero. */
+ *               j < 4 is the low nibble of qs[j*64 + b], j >= 4 the high nibble of qs[(j-4)*64 +
+ * b]. Q8_0  qs[(k/4)*64 + 4*r + k%4]. So one 64-byte load holds four k-values of 16 rows (AVX-512),
+ * its halves 8 rows each (AVX2). A matrix is packed as [n_groups][M/32] of these; rows beyond N in
+ * the last group are zero. */
 #pragma once
 
 #include <assert.h>

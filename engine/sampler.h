@@ -18,19 +18,23 @@
 #include "engine/base/error.h"
 
 typedef struct InkSamplerParams {
-    float temperature;       /* 0 = greedy; up to 10 */
-    float top_p;             /* (0, 1]; 1 = off; the token that crosses p is kept */
-    float min_p;             /* [0, 1]; 0 = off; relative to the most likely token */
-    float repeat_penalty;    /* [0.1, 10]; 1 = off; divides positive logits, multiplies negative */
-    uint32_t top_k;          /* 0 = off */
-    uint32_t repeat_window;  /* the last n tokens of the history, prompt included; 0 = none */
+    float temperature;      /* 0 = greedy; up to 10 */
+    float top_p;            /* (0, 1]; 1 = off; the token that crosses p is kept */
+    float min_p;            /* [0, 1]; 0 = off; relative to the most likely token */
+    float repeat_penalty;   /* [0.1, 10]; 1 = off; divides positive logits, multiplies negative */
+    uint32_t top_k;         /* 0 = off */
+    uint32_t repeat_window; /* the last n tokens of the history, prompt included; 0 = none */
     uint64_t seed;
 } InkSamplerParams;
 
 /* The defaults of the bus API (10.1). */
 #define INK_SAMPLER_DEFAULTS                                                                       \
-    ((InkSamplerParams){.temperature = 0.7f, .top_p = 0.95f, .min_p = 0.05f,                       \
-                        .repeat_penalty = 1.0f, .top_k = 40, .repeat_window = 64})
+    ((InkSamplerParams){.temperature = 0.7f,                                                       \
+                        .top_p = 0.95f,                                                            \
+                        .min_p = 0.05f,                                                            \
+                        .repeat_penalty = 1.0f,                                                    \
+                        .top_k = 40,                                                               \
+                        .repeat_window = 64})
 
 typedef struct InkSampler InkSampler;
 

@@ -12,7 +12,8 @@
  * Errors: -EOPNOTSUPP (unknown construct), -EBADMSG (syntax), -EINVAL (raise_exception and type
  * errors while rendering), -E2BIG (a limit), -ENOMEM.
  * Thread: a parsed template is immutable; one render, one thread.
- * Source: Jinja2's documented semantics with trim_blocks and lstrip_blocks, as transformers sets. */
+ * Source: Jinja2's documented semantics with trim_blocks and lstrip_blocks, as transformers sets.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -47,7 +48,7 @@ typedef struct InkRendered {
     size_t n_spans;
 } InkRendered;
 
-#define INK_RENDERED_INIT ((InkRendered){0})
+#define INK_RENDERED_INIT  ((InkRendered){0})
 #define _cleanup_rendered_ _cleanup_(ink_rendered_done)
 void ink_rendered_done(InkRendered *r);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright 2026 the inkling authors */
 
-/* Token bytes in, text that may be shown out: holds back unfinished UTF-8 sequences and whatever may
- * be the start of a stop string, turns bytes that can never become a character into one U+FFFD each,
- * and ends in front of the first stop string (the earliest position wins, then the longest).
+/* Token bytes in, text that may be shown out: holds back unfinished UTF-8 sequences and whatever
+ * may be the start of a stop string, turns bytes that can never become a character into one U+FFFD
+ * each, and ends in front of the first stop string (the earliest position wins, then the longest).
  * Owns: copies of the stop strings and the held bytes. Errors: -EINVAL, -E2BIG, -ENOMEM.
  * Thread: one stream, one thread. */
 #pragma once

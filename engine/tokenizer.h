@@ -3,11 +3,11 @@
 
 /* Text to token ids and back, from the vocabulary in a GGUF file (tokenizer.ggml.*).
  *
- * Control tokens ("<|im_end|>") are recognised only in spans that the template wrote: a span carries
- * where it comes from, ordinary text runs across spans (so that merges see what Hugging Face sees),
- * and a control token never matches over a border (a change of trust) or inside text of the user;
- * a vocabulary in which a byte or a merge makes a control token cannot change that. User-defined
- * tokens, which Hugging Face splits wherever they stand, match in everybody's text.
+ * Control tokens ("<|im_end|>") are recognised only in spans that the template wrote: a span
+ * carries where it comes from, ordinary text runs across spans (so that merges see what Hugging
+ * Face sees), and a control token never matches over a border (a change of trust) or inside text of
+ * the user; a vocabulary in which a byte or a merge makes a control token cannot change that.
+ * User-defined tokens, which Hugging Face splits wherever they stand, match in everybody's text.
  *
  * Models: "gpt2" (byte-level BPE); the pre-tokenizers are the closed set of pre-tokenizer.h, and an
  * unknown name is refused, since a wrong one costs quality in silence.

@@ -19,7 +19,7 @@ typedef struct InkTokens {
     size_t capacity;
 } InkTokens;
 
-#define INK_TOKENS_INIT ((InkTokens){0})
+#define INK_TOKENS_INIT  ((InkTokens){0})
 #define _cleanup_tokens_ _cleanup_(ink_tokens_done)
 
 void ink_tokens_done(InkTokens *t);

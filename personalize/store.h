@@ -113,8 +113,8 @@ INK_MUST_CHECK int ink_store_set_memory_enabled(InkStore *s, bool enabled, InkEr
 INK_MUST_CHECK int ink_store_observe(InkStore *s, const char *scope, const InkEvent *events,
                                      size_t n, bool dry_run, size_t *ret_accepted,
                                      InkError *reterr);
-/* `ret` must be INK_SUGGESTIONS_INIT. An empty list is a good answer. Reads only, so it answers from
- * what is stored also while memory is off. How it ranks: frecency.h. */
+/* `ret` must be INK_SUGGESTIONS_INIT. An empty list is a good answer. Reads only, so it answers
+ * from what is stored also while memory is off. How it ranks: frecency.h. */
 INK_MUST_CHECK int ink_store_suggest(InkStore *s, const InkSuggestQuery *query, InkSuggestions *ret,
                                      InkError *reterr);
 /* `text`: for EDITED, kept only while memory is on; `accepted_chars`: for PARTIAL. -ENOMSG when the

@@ -21,7 +21,7 @@ typedef struct InkBuffer {
     bool failed;
 } InkBuffer;
 
-#define INK_BUFFER_INIT ((InkBuffer){0})
+#define INK_BUFFER_INIT  ((InkBuffer){0})
 #define _cleanup_buffer_ _cleanup_(ink_buffer_done)
 
 void ink_buffer_done(InkBuffer *b);

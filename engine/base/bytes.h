@@ -42,7 +42,8 @@ static inline int ink_bytes_take(InkBytes *b, size_t n, const uint8_t **ret)
         return 0;                                                                                  \
     }
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "inkling reads little-endian files in place");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "inkling reads little-endian files in place");
 INK_BYTES_DEFINE_READ(u8, uint8_t)
 INK_BYTES_DEFINE_READ(u16, uint16_t)
 INK_BYTES_DEFINE_READ(u32, uint32_t)

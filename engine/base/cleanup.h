@@ -2,8 +2,8 @@
  * Copyright 2026 the inkling authors */
 
 /* Scope-bound ownership: `_cleanup_(fn)` runs fn(&variable) when the variable leaves its scope, and
- * INK_TAKE() hands the value on. With both, a failing path is a plain `return`, and no `goto` exists.
- * Destructors accept NULL and half-built objects. Thread: no state. */
+ * INK_TAKE() hands the value on. With both, a failing path is a plain `return`, and no `goto`
+ * exists. Destructors accept NULL and half-built objects. Thread: no state. */
 #pragma once
 
 #include <stdio.h>

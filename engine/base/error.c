@@ -40,12 +40,24 @@ const char *ink_error_name(int code)
         int code;
         const char *name;
     } names[] = {
-        {EINVAL, "EINVAL"},         {EMSGSIZE, "EMSGSIZE"},   {E2BIG, "E2BIG"},
-        {EBADMSG, "EBADMSG"},       {ENODEV, "ENODEV"},       {ENOENT, "ENOENT"},
-        {ENOMSG, "ENOMSG"},         {ENXIO, "ENXIO"},         {EBUSY, "EBUSY"},
-        {EDQUOT, "EDQUOT"},         {ECANCELED, "ECANCELED"}, {ETIME, "ETIME"},
-        {EIO, "EIO"},               {EREMOTEIO, "EREMOTEIO"}, {EACCES, "EACCES"},
-        {EOPNOTSUPP, "EOPNOTSUPP"}, {ENOMEM, "ENOMEM"},       {ESHUTDOWN, "ESHUTDOWN"},
+        {EINVAL, "EINVAL"},
+        {EMSGSIZE, "EMSGSIZE"},
+        {E2BIG, "E2BIG"},
+        {EBADMSG, "EBADMSG"},
+        {ENODEV, "ENODEV"},
+        {ENOENT, "ENOENT"},
+        {ENOMSG, "ENOMSG"},
+        {ENXIO, "ENXIO"},
+        {EBUSY, "EBUSY"},
+        {EDQUOT, "EDQUOT"},
+        {ECANCELED, "ECANCELED"},
+        {ETIME, "ETIME"},
+        {EIO, "EIO"},
+        {EREMOTEIO, "EREMOTEIO"},
+        {EACCES, "EACCES"},
+        {EOPNOTSUPP, "EOPNOTSUPP"},
+        {ENOMEM, "ENOMEM"},
+        {ESHUTDOWN, "ESHUTDOWN"},
         {EPROTO, "EPROTO"},
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

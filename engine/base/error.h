@@ -36,7 +36,8 @@ typedef struct InkError {
 int ink_error_raise(InkError *reterr, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* "ENAME" of an errno for machine-read output ("EINVAL"); "EUNKNOWN" for what the table above lacks. */
+/* "ENAME" of an errno for machine-read output ("EINVAL"); "EUNKNOWN" for what the table above
+ * lacks. */
 const char *ink_error_name(int code);
 
 #define INK_RAISE(code, reterr, ...) ink_error_raise((reterr), (code), __VA_ARGS__)

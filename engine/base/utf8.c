@@ -29,7 +29,8 @@ size_t ink_utf8_decode(const char *text, size_t n_bytes, uint32_t *ret_code_poin
             return 0;
         code_point = code_point << 6 | (p[i] & 0x3F);
     }
-    if (code_point < least || code_point > 0x10FFFF || (code_point >= 0xD800 && code_point <= 0xDFFF))
+    if (code_point < least || code_point > 0x10FFFF ||
+        (code_point >= 0xD800 && code_point <= 0xDFFF))
         return 0;
     *ret_code_point = code_point;
     return n;

@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of the sequence at `text` (1 to 4) and its code point; 0 when there is no whole valid one. */
+/* Bytes of the sequence at `text` (1 to 4) and its code point; 0 when there is no whole valid one.
+ */
 size_t ink_utf8_decode(const char *text, size_t n_bytes, uint32_t *ret_code_point);
 /* Writes 1 to 4 bytes; 0 for what is not a Unicode scalar value. */
 size_t ink_utf8_encode(uint32_t code_point, char out[4]);

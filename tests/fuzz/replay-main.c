@@ -3,7 +3,8 @@
 
 /* Runs a fuzz harness over every file of the folders named as arguments, then over seeded mutations
  * of them: the corpus replay of `./dev test`. Exits 1 when a folder is missing or empty, since a
- * replay of nothing proves nothing. INKLING_FUZZ_RUNS sets the number of mutations (default 2000). */
+ * replay of nothing proves nothing. INKLING_FUZZ_RUNS sets the number of mutations (default 2000).
+ */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -82,7 +83,8 @@ static void mutate(uint8_t *data, size_t *size, size_t capacity)
             break;
         case 2: /* interesting integers */
             if (*size >= 8) {
-                static const uint64_t values[] = {0, 1, 0x7F, 0x7FFFFFFF, 0xFFFFFFFF, ~0ull, 1ull << 62};
+                static const uint64_t values[] = {0,          1,     0x7F,      0x7FFFFFFF,
+                                                  0xFFFFFFFF, ~0ull, 1ull << 62};
                 memcpy(data + next_random() % (*size - 7), &values[next_random() % 7],
                        next_random() % 2 ? 8 : 4);
             }

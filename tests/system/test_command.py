@@ -134,7 +134,8 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(s.inkling("complete", "word " * 20_000).returncode, 6)
         self.assertEqual(s.inkling("complete", "--model", "nothing", "x").returncode, 5)
         self.assertEqual(s.inkling("complete", "--require-complete", "--max-tokens", 2, "x y").returncode, 7)
-        self.assertEqual(s.inkling("complete", "--timeout", "200ms", "--max-tokens", 4000, "x y").returncode, 124)
+        self.assertEqual(s.inkling("complete", "--timeout", "200ms", "--temperature", 0, "--max-tokens", 4000,
+                                   "1, 2, 3, 4, 5, 6, 7,").returncode, 124)
         env = {**s.env, "DBUS_SESSION_BUS_ADDRESS": "unix:path=/nonexistent"}
         r = subprocess.run([programs()["inkling"], "complete", "x"], env=env, capture_output=True, text=True,
                            stdin=subprocess.DEVNULL)

@@ -185,8 +185,8 @@ class RequestTest(unittest.TestCase):
                 self.assertEqual((status, results["finish-reason"]), (1, "superseded"))
                 self.assertEqual((await c.wait(second))[0], 0)
                 text, result = await c.call("Text", "Complete", "sa{sv}", [
-                    "A long story", {"max-tokens": Variant("u", 4000),
-                                     "deadline-usec": Variant("t", 300000)}])
+                    "1, 2, 3, 4, 5, 6, 7,", {"max-tokens": Variant("u", 4000), "temperature": Variant("d", 0.0),
+                                            "deadline-usec": Variant("t", 300000)}])
                 self.assertEqual(result["finish-reason"].value, "deadline")
                 self.assertTrue(text)
         run(body())
