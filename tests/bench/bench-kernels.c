@@ -301,14 +301,12 @@ static bool bench_init(Bench *b, bool want_huge)
     b->kv = ink_alloc_aligned((size_t)MAX_POSITIONS * HEAD_SIZE * 2 * sizeof(uint16_t));
     b->x = ink_alloc_aligned(n_rows * HIDDEN * sizeof(float));
     b->out = ink_alloc_aligned(n_rows * HIDDEN * sizeof(float));
-    b->quant = (InkQuantRows){.q = ink_alloc_aligned(n_rows * HIDDEN),
-                              .d = ink_alloc_aligned(n_rows * 48 * sizeof(float)),
-                              .d_sum = ink_alloc_aligned(n_rows * 48 * sizeof(float)),
-                              .sum = ink_alloc_aligned(n_rows * 48 * sizeof(int32_t)),
-                              .q_stride = HIDDEN,
-                              .block_stride = 48};
-    if (!b->body || !b->head || !b->file || !b->kv || !b->x || !b->out || !b->quant.q ||
-        !b->quant.d || !b->quant.d_sum || !b->quant.sum)
+    b->quant = (InkQuantRows){.blocks = ink_alloc_aligned(n_rows * 48 * sizeof(InkQuantBlock)),
+                              .fine = ink_alloc_aligned(n_rows * sizeof(uint64_t)),
+                              .block_stride = 48,
+                              .fine_stride = 1};
+    if (!b->body || !b->head || !b->file || !b->kv || !b->x || !b->out || !b->quant.blocks ||
+        !b->quant.fine)
         return false;
     /* 0x11 bytes are sound scales too: small, normal halves. */
     memset(b->body, 0x11, b->n_body_bytes);
@@ -327,10 +325,8 @@ static void bench_done(Bench *b)
     free(b->kv);
     free(b->x);
     free(b->out);
-    free(b->quant.q);
-    free(b->quant.d);
-    free(b->quant.d_sum);
-    free(b->quant.sum);
+    free(b->quant.blocks);
+    free(b->quant.fine);
 }
 
 int main(int argc, char **argv)
