@@ -61,7 +61,10 @@ static int open_template(InkEngine *e, InkError *reterr)
 
 static int open_text(InkEngine *e, InkError *reterr)
 {
+    const InkArchitecture *architecture;
     INK_TRY(ink_gguf_open(e->file, e->file_bytes, &e->gguf, reterr));
+    /* Before the tokenizer: whatever else an unknown family lacks, it is named. */
+    INK_TRY(ink_architecture_find(e->gguf, &architecture, reterr));
     INK_TRY(ink_tokenizer_new(e->gguf, &e->tokenizer, reterr));
     return open_template(e, reterr);
 }

@@ -44,14 +44,12 @@ static void carve_lane(Carver *c, const InkWorkspace *w, size_t n_rows, InkLane 
     size_t widest = w->d_stride > w->f_stride ? w->d_stride : w->f_stride;
     widest = w->hs_stride > widest ? w->hs_stride : widest;
     InkQuantRows *quant = &lane->quant;
-    quant->q_stride = round_up(widest, 64);
-    quant->block_stride = round_up(quant->q_stride / INK_PACK_K, 16);
+    quant->block_stride = round_up((widest + INK_PACK_K - 1) / INK_PACK_K, 16);
+    quant->fine_stride = (quant->block_stride + 63) / 64;
     lane->x = carve_rows(c, n_rows, w->d_stride);
     lane->normed = carve_rows(c, n_rows, w->d_stride);
-    quant->q = carve(c, n_rows, quant->q_stride);
-    quant->d = carve_rows(c, n_rows, quant->block_stride);
-    quant->d_sum = carve_rows(c, n_rows, quant->block_stride);
-    quant->sum = carve(c, n_rows * sizeof(*quant->sum), quant->block_stride);
+    quant->blocks = carve(c, n_rows * sizeof(*quant->blocks), quant->block_stride);
+    quant->fine = carve(c, n_rows * sizeof(*quant->fine), quant->fine_stride);
 }
 
 static void carve_all(Carver *c, const InkHyper *h, size_t n_threads, InkWorkspace *w)

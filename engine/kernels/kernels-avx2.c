@@ -6,7 +6,8 @@
  * other, because sums and dot products of both would not fit the 16 registers.
  *
  * No step can saturate: a lane of vpmaddubsw is at most 2 * 15 * 127 = 3,810 for Q4_1, and eight of
- * them (a whole block) 30,480; for Q8_0 it is at most 2 * 128 * 127 = 32,512, widened at once. */
+ * them (a whole block) 30,480; for Q8_0 it is at most 2 * 128 * 127 = 32,512, widened at once. The
+ * lo of a fine block are at most half as large. */
 
 #include "engine/kernels/kernels.h"
 
@@ -180,46 +181,76 @@ ALWAYS_INLINE void dots_q8_0(const int8_t *quads, const int8_t *q, size_t q_stri
     }
 }
 
+/* `x` are the q or the lo of the first column's block. */
+ALWAYS_INLINE void dots_quant(const uint8_t *quads, const int8_t *x, size_t stride, __m256i *dots,
+                              const bool has_min, const int nc)
+{
+    if (has_min)
+        dots_q4_1(quads, x, stride, dots, nc);
+    else
+        dots_q8_0((const int8_t *)quads, x, stride, dots, nc);
+}
+
+/* Sums of 8 rows and a block of each column: `refine` counts lo in. */
+ALWAYS_INLINE void add_columns(Vec (*sums)[2], const int h, const uint8_t *quads,
+                               const InkQuantBlock *x, size_t block_stride, Vec w_d, Vec w_m,
+                               const bool has_min, const bool refine, const int nc)
+{
+    const size_t n_bytes = block_stride * sizeof *x;
+    __m256i dots[MATMUL_COLUMNS], lows[MATMUL_COLUMNS];
+    dots_quant(quads, x->q, n_bytes, dots, has_min, nc);
+    if (refine)
+        dots_quant(quads, x->lo, n_bytes, lows, has_min, nc);
+#pragma GCC unroll 6
+    for (int c = 0; c < nc; c++) {
+        const InkQuantBlock *block = x + c * block_stride;
+        if (refine)
+            dots[c] = _mm256_add_epi32(_mm256_slli_epi32(dots[c], 7), lows[c]);
+        Vec value = _mm256_cvtepi32_ps(dots[c]);
+        if (refine)
+            value = vec_mul(value, vec_set1(0x1p-7f));
+        sums[c][h] = vec_fma(value, vec_mul(w_d, vec_set1(block->d)), sums[c][h]);
+        if (has_min)
+            sums[c][h] = vec_fma(w_m, vec_set1(block->d_sum), sums[c][h]);
+    }
+}
+
 /* Halves [first, first + nh) of a group, for either type: `has_min` tells Q4_1 from Q8_0. */
 ALWAYS_INLINE void tile_halves(const uint8_t *block, size_t n_blocks, const InkQuantRows *in,
                                size_t t, float *out, size_t out_stride, const bool has_min,
                                const int nc, const size_t first, const int nh)
 {
     const size_t n_block_bytes = has_min ? sizeof(InkPackedQ4_1) : sizeof(InkPackedQ8_0);
-    const size_t q_stride = in->q_stride, d_stride = in->block_stride;
-    const int8_t *q = in->q + t * q_stride;
-    const float *d = in->d + t * d_stride;
-    const float *d_sum = in->d_sum + t * d_stride;
+    const InkQuantBlock *x = in->blocks + t * in->block_stride;
+    const uint64_t *fine = in->fine + t * in->fine_stride;
+    uint64_t bits = 0;
     Vec sums[MATMUL_COLUMNS][2];
 
 #pragma GCC unroll 6
     for (int c = 0; c < nc; c++)
         sums[c][0] = sums[c][1] = vec_set1(0);
-    for (size_t b = 0; b < n_blocks; b++, block += n_block_bytes, q += INK_PACK_K) {
+    for (size_t b = 0; b < n_blocks; b++, block += n_block_bytes, x++, bits >>= 1) {
         const InkPackedQ4_1 *q4_1 = (const InkPackedQ4_1 *)block;
         const InkPackedQ8_0 *q8_0 = (const InkPackedQ8_0 *)block;
+        const uint8_t *quads = has_min ? q4_1->qs : (const uint8_t *)q8_0->qs;
+        if (b % 64 == 0)
+            bits = fine_in_tile(fine + b / 64, in->fine_stride, nc);
         if (first == 0)
             prefetch_block(block, n_block_bytes);
 #pragma GCC unroll 2
         for (int h = 0; h < nh; h++) {
             const size_t half = first + h;
-            __m256i dots[MATMUL_COLUMNS];
-            if (has_min)
-                dots_q4_1(q4_1->qs + 32 * half, q, q_stride, dots, nc);
-            else
-                dots_q8_0(q8_0->qs + 32 * half, q, q_stride, dots, nc);
             Vec w_d = vec_load_f16((has_min ? q4_1->d : q8_0->d) + VEC_N * half);
             Vec w_m = has_min ? vec_load_f16(q4_1->m + VEC_N * half) : w_d;
-#pragma GCC unroll 6
-            for (int c = 0; c < nc; c++) {
-                Vec scale = vec_mul(w_d, vec_set1(d[c * d_stride + b]));
-                sums[c][h] = vec_fma(_mm256_cvtepi32_ps(dots[c]), scale, sums[c][h]);
-                if (has_min)
-                    sums[c][h] = vec_fma(w_m, vec_set1(d_sum[c * d_stride + b]), sums[c][h]);
-            }
+            if (bits & 1)
+                add_columns(sums, h, quads + 32 * half, x, in->block_stride, w_d, w_m, has_min,
+                            true, nc);
+            else
+                add_columns(sums, h, quads + 32 * half, x, in->block_stride, w_d, w_m, has_min,
+                            false, nc);
             /* Or the compiler keeps all broadcasts of the first half for the second one, on the
              * stack. */
-            __asm__("" : "+r"(q));
+            __asm__("" : "+r"(x));
         }
     }
 #pragma GCC unroll 6
@@ -255,9 +286,9 @@ ALWAYS_INLINE void tile_q8_0(const void *packed, size_t n_inputs, const InkMatmu
     tile_quant(packed, n_inputs, input, t, out, out_stride, false, nc);
 }
 
-DEFINE_MATMUL(f32, 6, n_inputs *INK_PACK_ROWS * sizeof(float), n_inputs * sizeof(float))
-DEFINE_MATMUL(q4_1, 6, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1), n_inputs)
-DEFINE_MATMUL(q8_0, 6, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0), n_inputs)
+DEFINE_MATMUL(f32, 6, n_inputs *INK_PACK_ROWS * sizeof(float))
+DEFINE_MATMUL(q4_1, 6, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1))
+DEFINE_MATMUL(q8_0, 6, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0))
 
 /* Blocks whose largest value is below this count as zero, as in kernels-ref.c. */
 #define TINY_BLOCK 1e-30f
@@ -276,8 +307,34 @@ static inline int32_t reduce_add_epi32(__m256i a)
     return _mm_cvtsi128_si32(_mm_add_epi32(v, _mm_shuffle_epi32(v, 0xb1)));
 }
 
-static inline void quantize_block(const float *x, int8_t *q, float *ret_d, float *ret_d_sum,
-                                  int32_t *ret_sum)
+/* As in kernels-ref.c, which says in which order. */
+static float fine_threshold(const float *x, size_t n_inputs)
+{
+    Vec sums[4] = {vec_set1(0), vec_set1(0), vec_set1(0), vec_set1(0)};
+    for (size_t k = 0; k < n_inputs; k += INK_PACK_K) {
+        for (size_t i = 0; i < 4; i++) {
+            Vec v = vec_load(x + k + i * VEC_N);
+            sums[i] = vec_fma(v, v, sums[i]);
+        }
+    }
+    float sum = vec_reduce_add(vec_add(vec_add(sums[0], sums[2]), vec_add(sums[1], sums[3])));
+    return INK_FINE_KAPPA * sqrtf(sum / (float)n_inputs);
+}
+
+/* 32 integers within int8 to bytes, and their sum. */
+static inline int32_t store_bytes(const __m256i *v, int8_t *bytes)
+{
+    /* Packing works within halves; the permutation puts the words back in order. */
+    __m256i packed =
+        _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+    packed = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((__m256i *)bytes, packed);
+    return reduce_add_epi32(
+        _mm256_add_epi32(_mm256_add_epi32(v[0], v[1]), _mm256_add_epi32(v[2], v[3])));
+}
+
+/* Returns whether the block is fine. */
+static inline bool quantize_block(const float *x, float threshold, InkQuantBlock *out)
 {
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
     __m256i largest = _mm256_setzero_si256();
@@ -291,39 +348,32 @@ static inline void quantize_block(const float *x, int8_t *q, float *ret_d, float
     memcpy(&max_value, &max_bits, sizeof max_value);
 
     if (__builtin_expect(max_bits >= 0x7f800000 || max_value < TINY_BLOCK, 0)) {
-        memset(q, 0, INK_PACK_K);
-        *ret_d = max_bits >= 0x7f800000 ? NAN : 0;
-        *ret_d_sum = *ret_d;
-        *ret_sum = 0;
-        return;
+        float d = max_bits >= 0x7f800000 ? NAN : 0;
+        *out = (InkQuantBlock){.d = d, .d_sum = d};
+        return false;
     }
     Vec inverse = vec_set1(127.0f / max_value);
     __m256i v[4];
     for (size_t i = 0; i < 4; i++)
         v[i] = _mm256_cvtps_epi32(vec_mul(vec_load(x + i * VEC_N), inverse));
-    __m256i sums = _mm256_add_epi32(_mm256_add_epi32(v[0], v[1]), _mm256_add_epi32(v[2], v[3]));
-    /* Packing works within halves; the permutation puts the words back in order. */
-    __m256i bytes =
-        _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
-    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    _mm256_storeu_si256((__m256i *)q, bytes);
-    *ret_d = max_value / 127.0f;
-    *ret_sum = reduce_add_epi32(sums);
-    *ret_d_sum = *ret_d * (float)*ret_sum;
+    out->sum = store_bytes(v, out->q);
+    out->d = max_value / 127.0f;
+    if (max_value > threshold) {
+        for (size_t i = 0; i < 4; i++) {
+            Vec rest = _mm256_fmsub_ps(vec_load(x + i * VEC_N), inverse, _mm256_cvtepi32_ps(v[i]));
+            v[i] = _mm256_cvtps_epi32(vec_mul(rest, vec_set1(128.0f)));
+        }
+        out->sum_lo = store_bytes(v, out->lo);
+        out->d_sum = out->d * ((float)(out->sum * 128 + out->sum_lo) * 0x1p-7f);
+        return true;
+    }
+    memset(out->lo, 0, sizeof out->lo);
+    out->sum_lo = 0;
+    out->d_sum = out->d * (float)out->sum;
+    return false;
 }
 
-static void quantize_rows(const float *x, size_t x_stride, size_t row_begin, size_t row_end,
-                          size_t n_inputs, InkQuantRows *out)
-{
-    for (size_t t = row_begin; t < row_end; t++) {
-        for (size_t b = 0; b < n_inputs / INK_PACK_K; b++) {
-            size_t i = t * out->block_stride + b;
-            quantize_block(x + t * x_stride + b * INK_PACK_K,
-                           out->q + t * out->q_stride + b * INK_PACK_K, &out->d[i], &out->d_sum[i],
-                           &out->sum[i]);
-        }
-    }
-}
+DEFINE_QUANTIZE_ROWS
 
 DEFINE_TILE(1)
 DEFINE_TILE(2)

@@ -109,11 +109,6 @@ ALWAYS_INLINE void columns_step(Columns *columns, size_t n_bytes, const int nc)
     }
 }
 
-ALWAYS_INLINE Vec broadcast_float(const void *value)
-{
-    return vec_set1(*(const float *)value);
-}
-
 ALWAYS_INLINE void store_tile(float *out, size_t out_stride, const Vec *sums, const int nc)
 {
 #pragma GCC unroll 16
@@ -140,101 +135,138 @@ ALWAYS_INLINE void tile_f32(const void *packed, size_t n_inputs, const InkMatmul
     store_tile(out, out_stride, sums, nc);
 }
 
+ALWAYS_INLINE __m512i dot_block(__m512i dot, const __m512i *weights, const int8_t *x)
+{
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++)
+        dot = dot_quad(dot, weights[j], x + 4 * j);
+    return dot;
+}
+
+/* Weights of Q8_0 become unsigned by adding 128, which adds 128 * sum to a dot product: each one
+ * starts at minus that, as the int16 product -128 * sum, |sum| <= 32 * 127. */
+ALWAYS_INLINE __m512i add_bias(__m512i dot, const int32_t *sum)
+{
+    const __m512i minus_128 = _mm512_set1_epi32(0x0000ff80);
+    return _mm512_dpwssd_epi32(dot, minus_128, _mm512_set1_epi32(*sum));
+}
+
+/* A block of each column: `refine` counts lo in, `has_min` tells Q4_1 from Q8_0. */
+ALWAYS_INLINE void add_columns(Vec *sums, const Columns *columns, const __m512i *weights, Vec w_d,
+                               Vec w_m, const bool has_min, const bool refine, const int nc)
+{
+#pragma GCC unroll 16
+    for (int c = 0; c < nc; c++) {
+        const InkQuantBlock *x = column(columns, c);
+        __m512i dot = _mm512_setzero_si512();
+        if (!has_min)
+            dot = add_bias(dot, &x->sum);
+        dot = dot_block(dot, weights, x->q);
+        if (refine) {
+            dot = _mm512_slli_epi32(dot, 7);
+            if (!has_min)
+                dot = add_bias(dot, &x->sum_lo);
+            dot = dot_block(dot, weights, x->lo);
+        }
+        Vec value = _mm512_cvtepi32_ps(dot);
+        if (refine)
+            value = vec_mul(value, vec_set1(0x1p-7f));
+        sums[c] = vec_fma(value, vec_mul(w_d, vec_set1(x->d)), sums[c]);
+        if (has_min)
+            sums[c] = vec_fma(w_m, vec_set1(x->d_sum), sums[c]);
+    }
+}
+
+ALWAYS_INLINE void unpack_q4_1(const InkPackedQ4_1 *block, __m512i *weights)
+{
+    const __m512i low = _mm512_set1_epi8(0x0f);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        __m512i bytes = _mm512_loadu_si512(block->qs + 64 * j);
+        weights[j] = _mm512_and_si512(bytes, low);
+        weights[j + 4] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low);
+    }
+}
+
+ALWAYS_INLINE void unpack_q8_0(const InkPackedQ8_0 *block, __m512i *weights)
+{
+    const __m512i flip = _mm512_set1_epi8((char)0x80);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++)
+        weights[j] = _mm512_xor_si512(_mm512_loadu_si512(block->qs + 64 * j), flip);
+}
+
+ALWAYS_INLINE void tile_quant(const void *packed, size_t n_inputs, const InkMatmulInput *input,
+                              size_t t, float *out, size_t out_stride, const bool has_min,
+                              const int nc)
+{
+    const size_t n_block_bytes = has_min ? sizeof(InkPackedQ4_1) : sizeof(InkPackedQ8_0);
+    const InkQuantRows *in = input->quant;
+    const uint8_t *block = packed;
+    const uint64_t *fine = in->fine + t * in->fine_stride;
+    Columns columns =
+        columns_of(in->blocks + t * in->block_stride, in->block_stride * sizeof(InkQuantBlock), nc);
+    uint64_t bits = 0;
+    Vec sums[MATMUL_COLUMNS];
+
+#pragma GCC unroll 16
+    for (int c = 0; c < nc; c++)
+        sums[c] = vec_set1(0);
+    for (size_t b = 0; b < n_inputs / INK_PACK_K; b++, block += n_block_bytes, bits >>= 1) {
+        __m512i weights[8];
+        if (b % 64 == 0)
+            bits = fine_in_tile(fine + b / 64, in->fine_stride, nc);
+        prefetch_block(block, n_block_bytes);
+        if (has_min)
+            unpack_q4_1((const InkPackedQ4_1 *)block, weights);
+        else
+            unpack_q8_0((const InkPackedQ8_0 *)block, weights);
+        const uint16_t *scales = (const uint16_t *)block; /* d, and m after it */
+        Vec w_d = vec_load_f16(scales);
+        Vec w_m = has_min ? vec_load_f16(scales + INK_PACK_ROWS) : w_d;
+        if (bits & 1)
+            add_columns(sums, &columns, weights, w_d, w_m, has_min, true, nc);
+        else
+            add_columns(sums, &columns, weights, w_d, w_m, has_min, false, nc);
+        columns_step(&columns, sizeof(InkQuantBlock), nc);
+    }
+    store_tile(out, out_stride, sums, nc);
+}
+
 ALWAYS_INLINE void tile_q4_1(const void *packed, size_t n_inputs, const InkMatmulInput *input,
                              size_t t, float *out, size_t out_stride, const int nc)
 {
-    const InkPackedQ4_1 *block = packed;
-    const InkQuantRows *in = input->quant;
-    const size_t d_stride = in->block_stride;
-    Columns q = columns_of(in->q + t * in->q_stride, in->q_stride, nc);
-    Columns d = columns_of(in->d + t * d_stride, d_stride * sizeof(float), nc);
-    Columns d_sum = columns_of(in->d_sum + t * d_stride, d_stride * sizeof(float), nc);
-    const __m512i low = _mm512_set1_epi8(0x0f);
-    Vec sums[MATMUL_COLUMNS];
-
-#pragma GCC unroll 16
-    for (int c = 0; c < nc; c++)
-        sums[c] = vec_set1(0);
-    for (const InkPackedQ4_1 *end = block + n_inputs / INK_PACK_K; block < end; block++) {
-        __m512i w[8];
-        prefetch_block(block, sizeof *block);
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) {
-            __m512i bytes = _mm512_loadu_si512(block->qs + 64 * j);
-            w[j] = _mm512_and_si512(bytes, low);
-            w[j + 4] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low);
-        }
-        Vec w_d = vec_load_f16(block->d), w_m = vec_load_f16(block->m);
-#pragma GCC unroll 16
-        for (int c = 0; c < nc; c++) {
-            const int8_t *quads = column(&q, c);
-            __m512i dot = _mm512_setzero_si512();
-#pragma GCC unroll 8
-            for (int j = 0; j < 8; j++)
-                dot = dot_quad(dot, w[j], quads + 4 * j);
-            Vec scale = vec_mul(w_d, broadcast_float(column(&d, c)));
-            sums[c] = vec_fma(_mm512_cvtepi32_ps(dot), scale, sums[c]);
-            sums[c] = vec_fma(w_m, broadcast_float(column(&d_sum, c)), sums[c]);
-        }
-        columns_step(&q, INK_PACK_K, nc);
-        columns_step(&d, sizeof(float), nc);
-        columns_step(&d_sum, sizeof(float), nc);
-    }
-    store_tile(out, out_stride, sums, nc);
+    tile_quant(packed, n_inputs, input, t, out, out_stride, true, nc);
 }
 
-/* Weights become unsigned by adding 128, which adds 128 * sum(q) to the dot product: each one
- * starts at minus that, as the int16 product -128 * sum(q), |sum(q)| <= 32 * 127. */
 ALWAYS_INLINE void tile_q8_0(const void *packed, size_t n_inputs, const InkMatmulInput *input,
                              size_t t, float *out, size_t out_stride, const int nc)
 {
-    const InkPackedQ8_0 *block = packed;
-    const InkQuantRows *in = input->quant;
-    const size_t d_stride = in->block_stride;
-    Columns q = columns_of(in->q + t * in->q_stride, in->q_stride, nc);
-    Columns d = columns_of(in->d + t * d_stride, d_stride * sizeof(float), nc);
-    Columns sum = columns_of(in->sum + t * d_stride, d_stride * sizeof(int32_t), nc);
-    const __m512i flip = _mm512_set1_epi8((char)0x80);
-    const __m512i minus_128 = _mm512_set1_epi32(0x0000ff80);
-    Vec sums[MATMUL_COLUMNS];
-
-#pragma GCC unroll 16
-    for (int c = 0; c < nc; c++)
-        sums[c] = vec_set1(0);
-    for (const InkPackedQ8_0 *end = block + n_inputs / INK_PACK_K; block < end; block++) {
-        __m512i w[8];
-        prefetch_block(block, sizeof *block);
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; j++)
-            w[j] = _mm512_xor_si512(_mm512_loadu_si512(block->qs + 64 * j), flip);
-        Vec w_d = vec_load_f16(block->d);
-#pragma GCC unroll 16
-        for (int c = 0; c < nc; c++) {
-            const int8_t *quads = column(&q, c);
-            __m512i q_sum = _mm512_set1_epi32(*(const int32_t *)column(&sum, c));
-            __m512i dot = _mm512_dpwssd_epi32(_mm512_setzero_si512(), minus_128, q_sum);
-#pragma GCC unroll 8
-            for (int j = 0; j < 8; j++)
-                dot = dot_quad(dot, w[j], quads + 4 * j);
-            Vec scale = vec_mul(w_d, broadcast_float(column(&d, c)));
-            sums[c] = vec_fma(_mm512_cvtepi32_ps(dot), scale, sums[c]);
-        }
-        columns_step(&q, INK_PACK_K, nc);
-        columns_step(&d, sizeof(float), nc);
-        columns_step(&sum, sizeof(int32_t), nc);
-    }
-    store_tile(out, out_stride, sums, nc);
+    tile_quant(packed, n_inputs, input, t, out, out_stride, false, nc);
 }
 
-DEFINE_MATMUL(f32, 16, n_inputs *INK_PACK_ROWS * sizeof(float), n_inputs * sizeof(float))
-DEFINE_MATMUL(q4_1, 16, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1), n_inputs)
-DEFINE_MATMUL(q8_0, 16, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0), n_inputs)
+DEFINE_MATMUL(f32, 16, n_inputs *INK_PACK_ROWS * sizeof(float))
+DEFINE_MATMUL(q4_1, 16, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1))
+DEFINE_MATMUL(q8_0, 16, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0))
 
 /* Blocks whose largest value is below this count as zero, as in kernels-ref.c. */
 #define TINY_BLOCK 1e-30f
 
-ALWAYS_INLINE void quantize_block(const float *x, int8_t *q, float *ret_d, float *ret_d_sum,
-                                  int32_t *ret_sum)
+/* As in kernels-ref.c, which says in which order. */
+static float fine_threshold(const float *x, size_t n_inputs)
+{
+    Vec lower = vec_set1(0), upper = vec_set1(0);
+    for (size_t k = 0; k < n_inputs; k += INK_PACK_K) {
+        Vec a = vec_load(x + k), b = vec_load(x + k + VEC_N);
+        lower = vec_fma(a, a, lower);
+        upper = vec_fma(b, b, upper);
+    }
+    float sum = vec_reduce_add(vec_add(lower, upper));
+    return INK_FINE_KAPPA * sqrtf(sum / (float)n_inputs);
+}
+
+/* Returns whether the block is fine. */
+ALWAYS_INLINE bool quantize_block(const float *x, float threshold, InkQuantBlock *out)
 {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
     Vec lower = vec_load(x), upper = vec_load(x + VEC_N);
@@ -246,34 +278,36 @@ ALWAYS_INLINE void quantize_block(const float *x, int8_t *q, float *ret_d, float
     memcpy(&max_value, &bits, sizeof max_value);
 
     if (__builtin_expect(bits >= 0x7f800000 || max_value < TINY_BLOCK, 0)) {
-        memset(q, 0, INK_PACK_K);
-        *ret_d = bits >= 0x7f800000 ? NAN : 0;
-        *ret_d_sum = *ret_d;
-        *ret_sum = 0;
-        return;
+        float d = bits >= 0x7f800000 ? NAN : 0;
+        *out = (InkQuantBlock){.d = d, .d_sum = d};
+        return false;
     }
     Vec inverse = vec_set1(127.0f / max_value);
     __m512i q_lower = _mm512_cvtps_epi32(vec_mul(lower, inverse));
     __m512i q_upper = _mm512_cvtps_epi32(vec_mul(upper, inverse));
-    _mm_storeu_si128((__m128i *)q, _mm512_cvtepi32_epi8(q_lower));
-    _mm_storeu_si128((__m128i *)(q + VEC_N), _mm512_cvtepi32_epi8(q_upper));
-    *ret_d = max_value / 127.0f;
-    *ret_sum = _mm512_reduce_add_epi32(_mm512_add_epi32(q_lower, q_upper));
-    *ret_d_sum = *ret_d * (float)*ret_sum;
+    _mm_storeu_si128((__m128i *)out->q, _mm512_cvtepi32_epi8(q_lower));
+    _mm_storeu_si128((__m128i *)(out->q + VEC_N), _mm512_cvtepi32_epi8(q_upper));
+    out->d = max_value / 127.0f;
+    out->sum = _mm512_reduce_add_epi32(_mm512_add_epi32(q_lower, q_upper));
+    if (max_value > threshold) {
+        const Vec scale = vec_set1(128.0f);
+        lower = _mm512_fmsub_ps(lower, inverse, _mm512_cvtepi32_ps(q_lower));
+        upper = _mm512_fmsub_ps(upper, inverse, _mm512_cvtepi32_ps(q_upper));
+        q_lower = _mm512_cvtps_epi32(vec_mul(lower, scale));
+        q_upper = _mm512_cvtps_epi32(vec_mul(upper, scale));
+        _mm_storeu_si128((__m128i *)out->lo, _mm512_cvtepi32_epi8(q_lower));
+        _mm_storeu_si128((__m128i *)(out->lo + VEC_N), _mm512_cvtepi32_epi8(q_upper));
+        out->sum_lo = _mm512_reduce_add_epi32(_mm512_add_epi32(q_lower, q_upper));
+        out->d_sum = out->d * ((float)(out->sum * 128 + out->sum_lo) * 0x1p-7f);
+        return true;
+    }
+    memset(out->lo, 0, sizeof out->lo);
+    out->sum_lo = 0;
+    out->d_sum = out->d * (float)out->sum;
+    return false;
 }
 
-static void quantize_rows(const float *x, size_t x_stride, size_t row_begin, size_t row_end,
-                          size_t n_inputs, InkQuantRows *out)
-{
-    for (size_t t = row_begin; t < row_end; t++) {
-        for (size_t b = 0; b < n_inputs / INK_PACK_K; b++) {
-            size_t i = t * out->block_stride + b;
-            quantize_block(x + t * x_stride + b * INK_PACK_K,
-                           out->q + t * out->q_stride + b * INK_PACK_K, &out->d[i], &out->d_sum[i],
-                           &out->sum[i]);
-        }
-    }
-}
+DEFINE_QUANTIZE_ROWS
 
 DEFINE_TILE(1)
 DEFINE_TILE(2)

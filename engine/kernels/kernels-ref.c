@@ -33,6 +33,12 @@ static void matmul_f32(const void *packed, size_t group_begin, size_t group_end,
     }
 }
 
+/* |hi| < 2^19 and |lo| < 2^18, so that the sum fits; with lo = 0 the result is hi exactly. */
+static float join_dots(int32_t hi, int32_t lo)
+{
+    return (float)(hi * 128 + lo) * 0x1p-7f;
+}
+
 static int32_t dot_q4_1(const InkPackedQ4_1 *block, size_t r, const int8_t *q)
 {
     int32_t sum = 0;
@@ -46,7 +52,6 @@ static int32_t dot_q4_1(const InkPackedQ4_1 *block, size_t r, const int8_t *q)
 static void matmul_q4_1(const void *packed, size_t group_begin, size_t group_end, size_t n_inputs,
                         const InkMatmulInput *input, size_t n_rows, float *out, size_t out_stride)
 {
-    const InkQuantRows *in = input->quant;
     size_t n_blocks = n_inputs / INK_PACK_K;
 
     for (size_t g = group_begin; g < group_end; g++) {
@@ -54,13 +59,12 @@ static void matmul_q4_1(const void *packed, size_t group_begin, size_t group_end
         for (size_t t = 0; t < n_rows; t++) {
             float sums[INK_PACK_ROWS] = {0};
             for (size_t b = 0; b < n_blocks; b++) {
-                const int8_t *q = in->q + t * in->q_stride + b * INK_PACK_K;
-                float d = in->d[t * in->block_stride + b];
-                float d_sum = in->d_sum[t * in->block_stride + b];
+                const InkQuantBlock *x = &input->quant->blocks[t * input->quant->block_stride + b];
                 for (size_t r = 0; r < INK_PACK_ROWS; r++) {
-                    float dot = (float)dot_q4_1(&blocks[b], r, q);
-                    sums[r] = fmaf(dot, ink_f16_to_f32(blocks[b].d[r]) * d, sums[r]);
-                    sums[r] = fmaf(ink_f16_to_f32(blocks[b].m[r]), d_sum, sums[r]);
+                    float dot =
+                        join_dots(dot_q4_1(&blocks[b], r, x->q), dot_q4_1(&blocks[b], r, x->lo));
+                    sums[r] = fmaf(dot, ink_f16_to_f32(blocks[b].d[r]) * x->d, sums[r]);
+                    sums[r] = fmaf(ink_f16_to_f32(blocks[b].m[r]), x->d_sum, sums[r]);
                 }
             }
             memcpy(out + t * out_stride + g * INK_PACK_ROWS, sums, sizeof sums);
@@ -79,7 +83,6 @@ static int32_t dot_q8_0(const InkPackedQ8_0 *block, size_t r, const int8_t *q)
 static void matmul_q8_0(const void *packed, size_t group_begin, size_t group_end, size_t n_inputs,
                         const InkMatmulInput *input, size_t n_rows, float *out, size_t out_stride)
 {
-    const InkQuantRows *in = input->quant;
     size_t n_blocks = n_inputs / INK_PACK_K;
 
     for (size_t g = group_begin; g < group_end; g++) {
@@ -87,11 +90,11 @@ static void matmul_q8_0(const void *packed, size_t group_begin, size_t group_end
         for (size_t t = 0; t < n_rows; t++) {
             float sums[INK_PACK_ROWS] = {0};
             for (size_t b = 0; b < n_blocks; b++) {
-                const int8_t *q = in->q + t * in->q_stride + b * INK_PACK_K;
-                float d = in->d[t * in->block_stride + b];
+                const InkQuantBlock *x = &input->quant->blocks[t * input->quant->block_stride + b];
                 for (size_t r = 0; r < INK_PACK_ROWS; r++) {
-                    float dot = (float)dot_q8_0(&blocks[b], r, q);
-                    sums[r] = fmaf(dot, ink_f16_to_f32(blocks[b].d[r]) * d, sums[r]);
+                    float dot =
+                        join_dots(dot_q8_0(&blocks[b], r, x->q), dot_q8_0(&blocks[b], r, x->lo));
+                    sums[r] = fmaf(dot, ink_f16_to_f32(blocks[b].d[r]) * x->d, sums[r]);
                 }
             }
             memcpy(out + t * out_stride + g * INK_PACK_ROWS, sums, sizeof sums);
@@ -99,35 +102,61 @@ static void matmul_q8_0(const void *packed, size_t group_begin, size_t group_end
     }
 }
 
-static void quantize_block(const float *x, int8_t *q, float *ret_d, int32_t *ret_sum)
+/* INK_FINE_KAPPA times the root of the mean square. The order of sums is that of the vector tables:
+ * 32 partial sums, folded by halves. Not finite when a value is not or a square overflows: then no
+ * block is fine. */
+static float fine_threshold(const float *x, size_t n_inputs)
+{
+    float sums[INK_PACK_K] = {0};
+    for (size_t k = 0; k < n_inputs; k++)
+        sums[k % INK_PACK_K] = fmaf(x[k], x[k], sums[k % INK_PACK_K]);
+    for (size_t n = INK_PACK_K / 2; n > 0; n /= 2) {
+        for (size_t i = 0; i < n; i++)
+            sums[i] += sums[i + n];
+    }
+    return INK_FINE_KAPPA * sqrtf(sums[0] / (float)n_inputs);
+}
+
+/* Returns whether the block is fine. */
+static bool quantize_block(const float *x, float threshold, InkQuantBlock *out)
 {
     float max = 0;
     bool all_finite = true;
-    int32_t sum = 0;
 
     for (size_t k = 0; k < INK_PACK_K; k++) {
         max = fmaxf(max, fabsf(x[k]));
         all_finite = all_finite && isfinite(x[k]);
     }
-    bool is_zero = !all_finite || max < TINY_BLOCK;
-    float inverse = is_zero ? 0 : 127.0f / max;
+    *out = (InkQuantBlock){.d = all_finite ? 0 : NAN, .d_sum = all_finite ? 0 : NAN};
+    if (!all_finite || max < TINY_BLOCK)
+        return false;
+    float inverse = 127.0f / max;
+    bool is_fine = max > threshold;
     for (size_t k = 0; k < INK_PACK_K; k++) {
-        q[k] = is_zero ? 0 : (int8_t)rintf(x[k] * inverse);
-        sum += q[k];
+        float q = rintf(x[k] * inverse);
+        float lo = is_fine ? rintf(fmaf(x[k], inverse, -q) * 128.0f) : 0;
+        out->q[k] = (int8_t)q;
+        out->lo[k] = (int8_t)lo;
+        out->sum += out->q[k];
+        out->sum_lo += out->lo[k];
     }
-    *ret_d = all_finite ? (is_zero ? 0 : max / 127.0f) : NAN;
-    *ret_sum = sum;
+    out->d = max / 127.0f;
+    out->d_sum = out->d * join_dots(out->sum, out->sum_lo);
+    return is_fine;
 }
 
 static void quantize_rows(const float *x, size_t x_stride, size_t row_begin, size_t row_end,
                           size_t n_inputs, InkQuantRows *out)
 {
+    size_t n_blocks = n_inputs / INK_PACK_K;
     for (size_t t = row_begin; t < row_end; t++) {
-        for (size_t b = 0; b < n_inputs / INK_PACK_K; b++) {
-            size_t i = t * out->block_stride + b;
-            quantize_block(x + t * x_stride + b * INK_PACK_K,
-                           out->q + t * out->q_stride + b * INK_PACK_K, &out->d[i], &out->sum[i]);
-            out->d_sum[i] = out->d[i] * (float)out->sum[i];
+        const float *row = x + t * x_stride;
+        uint64_t *fine = out->fine + t * out->fine_stride;
+        float threshold = fine_threshold(row, n_inputs);
+        for (size_t b = 0; b < n_blocks; b++) {
+            bool is_fine = quantize_block(row + b * INK_PACK_K, threshold,
+                                          &out->blocks[t * out->block_stride + b]);
+            fine[b / 64] = (b % 64 == 0 ? 0 : fine[b / 64]) | (uint64_t)is_fine << b % 64;
         }
     }
 }

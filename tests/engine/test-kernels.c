@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -66,34 +67,52 @@ typedef struct Rows {
 static void rows_done(Rows *rows)
 {
     free(rows->x);
-    free(rows->quant.q);
-    free(rows->quant.d);
-    free(rows->quant.d_sum);
-    free(rows->quant.sum);
+    free(rows->quant.blocks);
+    free(rows->quant.fine);
 }
 
 static void rows_init(Rows *rows, size_t n_rows, size_t n_inputs)
 {
     rows->x_stride = (n_inputs + 15) / 16 * 16;
-    rows->quant.q_stride = (n_inputs + 63) / 64 * 64;
     rows->quant.block_stride = (n_inputs / INK_PACK_K + 15) / 16 * 16;
-    size_t n_blocks = n_rows * rows->quant.block_stride;
+    rows->quant.fine_stride = (rows->quant.block_stride + 63) / 64;
     rows->x = guarded_new(n_rows * rows->x_stride * sizeof(float));
-    rows->quant.q = guarded_new(n_rows * rows->quant.q_stride);
-    rows->quant.d = guarded_new(n_blocks * sizeof(float));
-    rows->quant.d_sum = guarded_new(n_blocks * sizeof(float));
-    rows->quant.sum = guarded_new(n_blocks * sizeof(int32_t));
+    rows->quant.blocks = guarded_new(n_rows * rows->quant.block_stride * sizeof(InkQuantBlock));
+    rows->quant.fine = guarded_new(n_rows * rows->quant.fine_stride * sizeof(uint64_t));
     for (size_t i = 0; i < n_rows * rows->x_stride; i++)
         rows->x[i] = random_float(i % 7 == 0 ? 10.0f : 1.0f);
 }
 
+/* Makes a random few blocks of each row fine: none in the first row, `share` of 256 in others. */
+static void rows_add_outliers(Rows *rows, size_t n_rows, size_t n_inputs, unsigned share)
+{
+    for (size_t t = 1; t < n_rows; t++) {
+        for (size_t b = 0; b < n_inputs / INK_PACK_K; b++) {
+            if (random_bits() % 256 < share)
+                rows->x[t * rows->x_stride + b * INK_PACK_K + random_bits() % INK_PACK_K] = 1e3f;
+        }
+    }
+}
+
+static bool is_fine(const Rows *rows, size_t t, size_t b)
+{
+    return (rows->quant.fine[t * rows->quant.fine_stride + b / 64] >> b % 64 & 1) != 0;
+}
+
+static size_t n_fine(const Rows *rows, size_t n_rows, size_t n_inputs)
+{
+    size_t n = 0;
+    for (size_t t = 0; t < n_rows; t++) {
+        for (size_t b = 0; b < n_inputs / INK_PACK_K; b++)
+            n += is_fine(rows, t, b);
+    }
+    return n;
+}
+
 static void rows_check(const Rows *rows, size_t n_rows)
 {
-    size_t n_blocks = n_rows * rows->quant.block_stride;
-    guarded_check(rows->quant.q, n_rows * rows->quant.q_stride);
-    guarded_check(rows->quant.d, n_blocks * sizeof(float));
-    guarded_check(rows->quant.d_sum, n_blocks * sizeof(float));
-    guarded_check(rows->quant.sum, n_blocks * sizeof(int32_t));
+    guarded_check(rows->quant.blocks, n_rows * rows->quant.block_stride * sizeof(InkQuantBlock));
+    guarded_check(rows->quant.fine, n_rows * rows->quant.fine_stride * sizeof(uint64_t));
 }
 
 /* A random tensor of a file, one byte off any alignment. */
@@ -258,11 +277,13 @@ static void check_shape(const InkKernels *kernels, const Matrix *m, const Rows *
     guarded_check(out, n_bytes);
 }
 
-static void check_matmul(uint32_t type_id, size_t n_outputs, size_t n_inputs)
+static void check_matmul_with(uint32_t type_id, size_t n_outputs, size_t n_inputs,
+                              unsigned n_outliers)
 {
     __attribute__((cleanup(matrix_done))) Matrix m = {0};
     __attribute__((cleanup(rows_done))) Rows rows;
     rows_init(&rows, MAX_COLUMNS, n_inputs);
+    rows_add_outliers(&rows, MAX_COLUMNS, n_inputs, n_outliers);
     matrix_init(&m, &ink_kernels_ref, type_id, n_outputs, n_inputs);
     size_t n_values = MAX_COLUMNS * m.n_groups * INK_PACK_ROWS;
     _cleanup_free_ float *expected = guarded_new(n_values * sizeof(float));
@@ -271,6 +292,8 @@ static void check_matmul(uint32_t type_id, size_t n_outputs, size_t n_inputs)
     ink_kernels_ref.quantize_rows(rows.x, rows.x_stride, 0, MAX_COLUMNS, n_inputs / 32 * 32,
                                   &rows.quant);
     multiply(&ink_kernels_ref, &m, &rows, MAX_COLUMNS, 0, m.n_groups, expected);
+    if (n_inputs >= 576 && n_outliers > 0)
+        assert_true(n_fine(&rows, MAX_COLUMNS, n_inputs) > 0);
     for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
         if (m.pack != INK_PACK_F32) {
             check_shape(*k, &m, &rows, expected);
@@ -281,6 +304,15 @@ static void check_matmul(uint32_t type_id, size_t n_outputs, size_t n_inputs)
         for (size_t i = 0; i < n_values; i++)
             assert_float_equal(own[i], expected[i], FLOAT_TOLERANCE * (float)n_inputs);
     }
+}
+
+/* No block fine, and few and many of them: which columns share a tile with a fine block changes
+ * with their number. */
+static void check_matmul(uint32_t type_id, size_t n_outputs, size_t n_inputs)
+{
+    check_matmul_with(type_id, n_outputs, n_inputs, 0);
+    check_matmul_with(type_id, n_outputs, n_inputs, 8);
+    check_matmul_with(type_id, n_outputs, n_inputs, 128);
 }
 
 static void test_kernels_matmul_q4_1_is_exact_and_invariant(void **state)
@@ -310,14 +342,17 @@ static void test_kernels_matmul_float_is_close_and_invariant(void **state)
     check_matmul(INK_TYPE_F16, 33, 1536);
 }
 
-/* More input than a chunk of the second-level cache, so that columns fall into several chunks. */
-static void test_kernels_matmul_is_invariant_across_chunks(void **state)
+/* A group of more bytes than a panel of the second-level cache may have, and several words of
+ * fine bits. */
+static void test_kernels_matmul_is_invariant_across_panels(void **state)
 {
     (void)state;
-    const size_t n_inputs = 16384, n_rows = MAX_COLUMNS;
+    const size_t n_inputs = 32768, n_rows = MAX_COLUMNS;
     __attribute__((cleanup(rows_done))) Rows rows;
     rows_init(&rows, n_rows, n_inputs);
+    rows_add_outliers(&rows, n_rows, n_inputs, 3);
     ink_kernels_ref.quantize_rows(rows.x, rows.x_stride, 0, n_rows, n_inputs, &rows.quant);
+    assert_true(n_fine(&rows, n_rows, n_inputs) > n_rows);
     __attribute__((cleanup(matrix_done))) Matrix m = {0};
     matrix_init(&m, &ink_kernels_ref, INK_TYPE_Q4_1, 32, n_inputs);
     _cleanup_free_ float *expected = guarded_new(n_rows * 32 * sizeof(float));
@@ -360,8 +395,9 @@ static int hostile(size_t i)
     return -128;
 }
 
-/* d = 1 on both sides, no minimum, one block: the output is the integer dot product itself. */
-static void check_integers(uint32_t type_id, WeightFn *weight, WeightFn *activation)
+/* d = 1 on both sides, no minimum, one block: the output is the integer dot product itself, with
+ * `low` in units of 1 / 128; without it the block is a plain one. */
+static void check_integers(uint32_t type_id, WeightFn *weight, WeightFn *activation, WeightFn *low)
 {
     const InkPack pack = ink_quant_type(type_id)->pack;
     union {
@@ -369,9 +405,10 @@ static void check_integers(uint32_t type_id, WeightFn *weight, WeightFn *activat
         InkPackedQ8_0 q8_0;
     } block __attribute__((aligned(64)));
     memset(&block, 0, sizeof block);
-    int8_t q[64] __attribute__((aligned(64))) = {0};
-    float d = 1.0f, d_sum = 0, out[INK_PACK_ROWS] __attribute__((aligned(64)));
-    int32_t sum = 0, expected = 0;
+    InkQuantBlock x __attribute__((aligned(64))) = {.d = 1.0f};
+    float out[INK_PACK_ROWS] __attribute__((aligned(64)));
+    int32_t expected = 0;
+    uint64_t fine = low != NULL;
 
     for (size_t r = 0; r < INK_PACK_ROWS; r++) {
         for (size_t k = 0; k < INK_PACK_K; k++) {
@@ -388,16 +425,18 @@ static void check_integers(uint32_t type_id, WeightFn *weight, WeightFn *activat
     }
     for (size_t k = 0; k < INK_PACK_K; k++) {
         int w = type_id == INK_TYPE_Q4_1 ? (weight(k % 16 + 16) > 0 ? 15 : 0) : weight(k);
-        q[k] = (int8_t)activation(k);
-        sum += q[k];
-        expected += w * q[k];
+        x.q[k] = (int8_t)activation(k);
+        x.lo[k] = low != NULL ? (int8_t)(low(k) > 0 ? 64 : -64) : 0;
+        x.sum += x.q[k];
+        x.sum_lo += x.lo[k];
+        expected += w * (x.q[k] * 128 + x.lo[k]);
     }
-    InkQuantRows quant = {&q[0], &d, &d_sum, &sum, 64, 16};
+    InkQuantRows quant = {&x, &fine, 16, 1};
     InkMatmulInput input = {.quant = &quant};
     for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
         (*k)->matmul[pack](&block, 0, 1, INK_PACK_K, &input, 1, out, INK_PACK_ROWS);
         for (size_t r = 0; r < INK_PACK_ROWS; r++)
-            assert_int_equal((int)out[r], expected);
+            assert_true(out[r] == (float)expected / 128.0f);
     }
 }
 
@@ -407,8 +446,12 @@ static void test_kernels_matmul_never_saturates(void **state)
     WeightFn *const patterns[] = {all_max, all_min, alternating, alternating_pairs, hostile};
     for (size_t w = 0; w < 5; w++) {
         for (size_t a = 0; a < 4; a++) { /* activations are never -128 */
-            check_integers(INK_TYPE_Q4_1, patterns[w], patterns[a]);
-            check_integers(INK_TYPE_Q8_0, patterns[w], patterns[a]);
+            check_integers(INK_TYPE_Q4_1, patterns[w], patterns[a], NULL);
+            check_integers(INK_TYPE_Q8_0, patterns[w], patterns[a], NULL);
+            for (size_t low = 0; low < 4; low++) {
+                check_integers(INK_TYPE_Q4_1, patterns[w], patterns[a], patterns[low]);
+                check_integers(INK_TYPE_Q8_0, patterns[w], patterns[a], patterns[low]);
+            }
         }
     }
 }
@@ -451,6 +494,21 @@ static void fill_special(float *x, size_t n_inputs)
     x[224] = -0.0f;
 }
 
+static void check_same_blocks(const Rows *rows, const Rows *expected, size_t n_rows)
+{
+    const InkQuantRows *a = &rows->quant, *b = &expected->quant;
+    assert_memory_equal(a->fine, b->fine, n_rows * a->fine_stride * sizeof(uint64_t));
+    for (size_t i = 0; i < n_rows * a->block_stride; i++) {
+        InkQuantBlock block = a->blocks[i];
+        if (isnan(b->blocks[i].d)) { /* a NaN's sign is free */
+            assert_true(isnan(block.d) && isnan(block.d_sum));
+            block.d = b->blocks[i].d;
+            block.d_sum = b->blocks[i].d_sum;
+        }
+        assert_memory_equal(&block, &b->blocks[i], sizeof block);
+    }
+}
+
 static void test_kernels_quantize_rows_is_the_same_on_every_table(void **state)
 {
     (void)state;
@@ -461,11 +519,13 @@ static void test_kernels_quantize_rows_is_the_same_on_every_table(void **state)
     ink_kernels_ref.quantize_rows(expected.x, expected.x_stride, 0, n_rows, n_inputs,
                                   &expected.quant);
     rows_check(&expected, n_rows);
-    const float *d = expected.quant.d + expected.quant.block_stride;
-    assert_true(d[0] == 0 && d[1] == 0 && d[2] > 0 && isnan(d[4]) && isnan(d[5]) && d[6] > 0);
-    assert_int_equal(expected.quant.q[expected.quant.q_stride + 96], -127);
-    assert_int_equal(expected.quant.q[expected.quant.q_stride + 97], 2); /* 1.5 to even */
-    assert_int_equal(expected.quant.q[expected.quant.q_stride + 98], 2); /* 2.5 to even */
+    const InkQuantBlock *special = expected.quant.blocks + expected.quant.block_stride;
+    assert_true(special[0].d == 0 && special[1].d == 0 && special[2].d > 0);
+    assert_true(isnan(special[4].d) && isnan(special[5].d) && special[6].d > 0);
+    assert_int_equal(special[3].q[0], -127);
+    assert_int_equal(special[3].q[1], 2);                                 /* 1.5 to even */
+    assert_int_equal(special[3].q[2], 2);                                 /* 2.5 to even */
+    assert_int_equal(expected.quant.fine[expected.quant.fine_stride], 0); /* not finite */
 
     for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
         __attribute__((cleanup(rows_done))) Rows rows;
@@ -474,15 +534,71 @@ static void test_kernels_quantize_rows_is_the_same_on_every_table(void **state)
         (*k)->quantize_rows(rows.x, rows.x_stride, 2, n_rows, n_inputs, &rows.quant);
         (*k)->quantize_rows(rows.x, rows.x_stride, 0, 2, n_inputs, &rows.quant);
         rows_check(&rows, n_rows);
-        assert_memory_equal(rows.quant.q, expected.quant.q, n_rows * rows.quant.q_stride);
-        size_t n_blocks = n_rows * rows.quant.block_stride;
-        assert_memory_equal(rows.quant.sum, expected.quant.sum, n_blocks * sizeof(int32_t));
-        assert_memory_equal(rows.quant.d, expected.quant.d, n_blocks * sizeof(float));
-        for (size_t i = 0; i < n_blocks; i++) { /* a NaN's sign is free */
-            if (!isnan(expected.quant.d_sum[i]))
-                assert_memory_equal(&rows.quant.d_sum[i], &expected.quant.d_sum[i], 4);
-            else
-                assert_true(isnan(rows.quant.d_sum[i]));
+        check_same_blocks(&rows, &expected, n_rows);
+    }
+}
+
+/* From rows with none to rows with most blocks fine, many words long: the threshold is a sum of
+ * floats, whose last bit decides about a block. */
+static void test_kernels_quantize_rows_finds_the_same_fine_blocks(void **state)
+{
+    (void)state;
+    const size_t n_rows = 33, n_inputs = 4256;
+    for (unsigned n_outliers = 0; n_outliers < 256; n_outliers += 50) {
+        __attribute__((cleanup(rows_done))) Rows expected;
+        rows_init(&expected, n_rows, n_inputs);
+        rows_add_outliers(&expected, n_rows, n_inputs, n_outliers);
+        ink_kernels_ref.quantize_rows(expected.x, expected.x_stride, 0, n_rows, n_inputs,
+                                      &expected.quant);
+        if (n_outliers > 0)
+            assert_true(n_fine(&expected, n_rows, n_inputs) > n_rows);
+        for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+            __attribute__((cleanup(rows_done))) Rows rows;
+            rows_init(&rows, n_rows, n_inputs);
+            memcpy(rows.x, expected.x, n_rows * rows.x_stride * sizeof(float));
+            (*k)->quantize_rows(rows.x, rows.x_stride, 0, n_rows, n_inputs, &rows.quant);
+            check_same_blocks(&rows, &expected, n_rows);
+        }
+    }
+}
+
+/* What kernels.h promises: which blocks are fine, and how far a value is from what stands for it.
+ */
+static void test_kernels_quantize_rows_keeps_its_promises(void **state)
+{
+    (void)state;
+    const size_t n_rows = 8, n_inputs = 1536;
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        __attribute__((cleanup(rows_done))) Rows rows;
+        rows_init(&rows, n_rows, n_inputs);
+        rows_add_outliers(&rows, n_rows, n_inputs, 20);
+        (*k)->quantize_rows(rows.x, rows.x_stride, 0, n_rows, n_inputs, &rows.quant);
+        for (size_t t = 0; t < n_rows; t++) {
+            const float *x = rows.x + t * rows.x_stride;
+            double squares = 0;
+            for (size_t i = 0; i < n_inputs; i++)
+                squares += (double)x[i] * x[i];
+            double threshold = INK_FINE_KAPPA * sqrt(squares / (double)n_inputs);
+            for (size_t b = 0; b < n_inputs / INK_PACK_K; b++) {
+                const InkQuantBlock *block = &rows.quant.blocks[t * rows.quant.block_stride + b];
+                bool fine = is_fine(&rows, t, b);
+                double unit = block->d / (fine ? 128 : 1), largest = 0;
+                int sum = 0, sum_lo = 0;
+                for (size_t i = 0; i < INK_PACK_K; i++) {
+                    double value = block->d * (block->q[i] + block->lo[i] / 128.0);
+                    assert_true(fabs(x[b * INK_PACK_K + i] - value) <= 0.502 * unit);
+                    assert_true(abs(block->q[i]) <= 127 && abs(block->lo[i]) <= 64);
+                    assert_true(fine || block->lo[i] == 0);
+                    largest = fmax(largest, fabs(x[b * INK_PACK_K + i]));
+                    sum += block->q[i];
+                    sum_lo += block->lo[i];
+                }
+                if (fabs(largest / threshold - 1) > 1e-5)
+                    assert_int_equal(fine, largest > threshold);
+                assert_int_equal(block->sum, sum);
+                assert_int_equal(block->sum_lo, sum_lo);
+                assert_true(block->d_sum == (float)(block->d * (sum + sum_lo / 128.0)));
+            }
         }
     }
 }
@@ -642,10 +758,12 @@ int main(void)
         cmocka_unit_test(test_kernels_matmul_q4_1_is_exact_and_invariant),
         cmocka_unit_test(test_kernels_matmul_q8_0_is_exact_and_invariant),
         cmocka_unit_test(test_kernels_matmul_float_is_close_and_invariant),
-        cmocka_unit_test(test_kernels_matmul_is_invariant_across_chunks),
+        cmocka_unit_test(test_kernels_matmul_is_invariant_across_panels),
         cmocka_unit_test(test_kernels_matmul_never_saturates),
         cmocka_unit_test(test_kernels_matmul_carries_nan_of_one_row_only),
         cmocka_unit_test(test_kernels_quantize_rows_is_the_same_on_every_table),
+        cmocka_unit_test(test_kernels_quantize_rows_finds_the_same_fine_blocks),
+        cmocka_unit_test(test_kernels_quantize_rows_keeps_its_promises),
         cmocka_unit_test(test_kernels_rms_norm_agrees),
         cmocka_unit_test(test_kernels_silu_mul_is_accurate),
         cmocka_unit_test(test_kernels_add_handles_tails),
