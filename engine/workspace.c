@@ -45,11 +45,11 @@ static void carve_lane(Carver *c, const InkWorkspace *w, size_t n_rows, InkLane 
     widest = w->hs_stride > widest ? w->hs_stride : widest;
     InkQuantRows *quant = &lane->quant;
     quant->block_stride = round_up((widest + INK_PACK_K - 1) / INK_PACK_K, 16);
-    quant->fine_stride = (quant->block_stride + 63) / 64;
+    quant->fine_stride = round_up(n_rows + INK_FINE_PADDING, ALIGN_BYTES);
     lane->x = carve_rows(c, n_rows, w->d_stride);
     lane->normed = carve_rows(c, n_rows, w->d_stride);
     quant->blocks = carve(c, n_rows * sizeof(*quant->blocks), quant->block_stride);
-    quant->fine = carve(c, n_rows * sizeof(*quant->fine), quant->fine_stride);
+    quant->fine = carve(c, quant->block_stride, quant->fine_stride);
 }
 
 static void carve_all(Carver *c, const InkHyper *h, size_t n_threads, InkWorkspace *w)

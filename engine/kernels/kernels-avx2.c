@@ -76,7 +76,8 @@ static inline void vec_deinterleave(Vec a, Vec b, Vec *even, Vec *odd)
 #define VALUE_VECS(nq)   ((nq) <= 2 ? 4 : 2)
 #include "engine/kernels/attention-tmpl.h"
 
-#define MATMUL_COLUMNS 6
+#define MATMUL_COLUMNS   6
+#define MATMUL_LOW_TILES 5
 #include "engine/kernels/matmul-tmpl.h"
 
 /* How far ahead of use weights are asked for: memory latency times one core's bandwidth. */
@@ -191,63 +192,40 @@ ALWAYS_INLINE void dots_quant(const uint8_t *quads, const int8_t *x, size_t stri
         dots_q8_0((const int8_t *)quads, x, stride, dots, nc);
 }
 
-/* Sums of 8 rows and a block of each column: `refine` counts lo in. */
-ALWAYS_INLINE void add_columns(Vec (*sums)[2], const int h, const uint8_t *quads,
-                               const InkQuantBlock *x, size_t block_stride, Vec w_d, Vec w_m,
-                               const bool has_min, const bool refine, const int nc)
-{
-    const size_t n_bytes = block_stride * sizeof *x;
-    __m256i dots[MATMUL_COLUMNS], lows[MATMUL_COLUMNS];
-    dots_quant(quads, x->q, n_bytes, dots, has_min, nc);
-    if (refine)
-        dots_quant(quads, x->lo, n_bytes, lows, has_min, nc);
-#pragma GCC unroll 6
-    for (int c = 0; c < nc; c++) {
-        const InkQuantBlock *block = x + c * block_stride;
-        if (refine)
-            dots[c] = _mm256_add_epi32(_mm256_slli_epi32(dots[c], 7), lows[c]);
-        Vec value = _mm256_cvtepi32_ps(dots[c]);
-        if (refine)
-            value = vec_mul(value, vec_set1(0x1p-7f));
-        sums[c][h] = vec_fma(value, vec_mul(w_d, vec_set1(block->d)), sums[c][h]);
-        if (has_min)
-            sums[c][h] = vec_fma(w_m, vec_set1(block->d_sum), sums[c][h]);
-    }
-}
-
 /* Halves [first, first + nh) of a group, for either type: `has_min` tells Q4_1 from Q8_0. */
 ALWAYS_INLINE void tile_halves(const uint8_t *block, size_t n_blocks, const InkQuantRows *in,
                                size_t t, float *out, size_t out_stride, const bool has_min,
                                const int nc, const size_t first, const int nh)
 {
     const size_t n_block_bytes = has_min ? sizeof(InkPackedQ4_1) : sizeof(InkPackedQ8_0);
+    const size_t x_bytes = in->block_stride * sizeof(InkQuantBlock);
     const InkQuantBlock *x = in->blocks + t * in->block_stride;
-    const uint64_t *fine = in->fine + t * in->fine_stride;
-    uint64_t bits = 0;
     Vec sums[MATMUL_COLUMNS][2];
 
 #pragma GCC unroll 6
     for (int c = 0; c < nc; c++)
         sums[c][0] = sums[c][1] = vec_set1(0);
-    for (size_t b = 0; b < n_blocks; b++, block += n_block_bytes, x++, bits >>= 1) {
+    for (size_t b = 0; b < n_blocks; b++, block += n_block_bytes, x++) {
         const InkPackedQ4_1 *q4_1 = (const InkPackedQ4_1 *)block;
         const InkPackedQ8_0 *q8_0 = (const InkPackedQ8_0 *)block;
         const uint8_t *quads = has_min ? q4_1->qs : (const uint8_t *)q8_0->qs;
-        if (b % 64 == 0)
-            bits = fine_in_tile(fine + b / 64, in->fine_stride, nc);
         if (first == 0)
             prefetch_block(block, n_block_bytes);
 #pragma GCC unroll 2
         for (int h = 0; h < nh; h++) {
             const size_t half = first + h;
+            __m256i dots[MATMUL_COLUMNS];
+            dots_quant(quads + 32 * half, x->q, x_bytes, dots, has_min, nc);
             Vec w_d = vec_load_f16((has_min ? q4_1->d : q8_0->d) + VEC_N * half);
             Vec w_m = has_min ? vec_load_f16(q4_1->m + VEC_N * half) : w_d;
-            if (bits & 1)
-                add_columns(sums, h, quads + 32 * half, x, in->block_stride, w_d, w_m, has_min,
-                            true, nc);
-            else
-                add_columns(sums, h, quads + 32 * half, x, in->block_stride, w_d, w_m, has_min,
-                            false, nc);
+#pragma GCC unroll 6
+            for (int c = 0; c < nc; c++) {
+                const InkQuantBlock *at = x + c * in->block_stride;
+                Vec scale = vec_mul(w_d, vec_set1(at->d));
+                sums[c][h] = vec_fma(_mm256_cvtepi32_ps(dots[c]), scale, sums[c][h]);
+                if (has_min)
+                    sums[c][h] = vec_fma(w_m, vec_set1(at->d_sum), sums[c][h]);
+            }
             /* Or the compiler keeps all broadcasts of the first half for the second one, on the
              * stack. */
             __asm__("" : "+r"(x));
@@ -258,6 +236,37 @@ ALWAYS_INLINE void tile_halves(const uint8_t *block, size_t n_blocks, const InkQ
 #pragma GCC unroll 2
         for (int h = 0; h < nh; h++)
             vec_store(out + c * out_stride + VEC_N * (first + h), sums[c][h]);
+    }
+}
+
+ALWAYS_INLINE void low_quant(const void *packed, size_t n_inputs, const InkMatmulInput *input,
+                             size_t t, size_t n, float *out, size_t out_stride, const bool has_min)
+{
+    const size_t n_block_bytes = has_min ? sizeof(InkPackedQ4_1) : sizeof(InkPackedQ8_0);
+    const InkQuantRows *in = input->quant;
+    const uint8_t *block = packed, *flags = in->fine + t;
+    const InkQuantBlock *x = in->blocks + t * in->block_stride;
+    const uint32_t wanted = UINT32_MAX >> (INK_FINE_PADDING - n);
+
+    for (const uint8_t *end = block + n_inputs / INK_PACK_K * n_block_bytes; block < end;
+         block += n_block_bytes, flags += in->fine_stride, x++) {
+        const uint8_t *quads =
+            block + (has_min ? offsetof(InkPackedQ4_1, qs) : offsetof(InkPackedQ8_0, qs));
+        __m256i row_flags = _mm256_loadu_si256((const __m256i *)flags);
+        uint32_t fine = (uint32_t)_mm256_movemask_epi8(row_flags) & wanted;
+        for (; fine != 0; fine &= fine - 1) {
+            size_t c = (size_t)__builtin_ctz(fine);
+            const InkQuantBlock *at = x + c * in->block_stride;
+#pragma GCC unroll 2
+            for (size_t h = 0; h < 2; h++) {
+                float *sums = out + c * out_stride + VEC_N * h;
+                __m256i dot;
+                dots_quant(quads + 32 * h, at->lo, 0, &dot, has_min, 1);
+                Vec w_d = vec_load_f16((const uint16_t *)block + VEC_N * h);
+                Vec scale = vec_mul(vec_mul(w_d, vec_set1(0x1p-7f)), vec_set1(at->d));
+                vec_store(sums, vec_fma(_mm256_cvtepi32_ps(dot), scale, vec_load(sums)));
+            }
+        }
     }
 }
 
@@ -286,9 +295,21 @@ ALWAYS_INLINE void tile_q8_0(const void *packed, size_t n_inputs, const InkMatmu
     tile_quant(packed, n_inputs, input, t, out, out_stride, false, nc);
 }
 
-DEFINE_MATMUL(f32, 6, n_inputs *INK_PACK_ROWS * sizeof(float))
-DEFINE_MATMUL(q4_1, 6, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1))
-DEFINE_MATMUL(q8_0, 6, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0))
+static void low_q4_1(const void *packed, size_t n_inputs, const InkMatmulInput *input, size_t t,
+                     size_t n, float *out, size_t out_stride)
+{
+    low_quant(packed, n_inputs, input, t, n, out, out_stride, true);
+}
+
+static void low_q8_0(const void *packed, size_t n_inputs, const InkMatmulInput *input, size_t t,
+                     size_t n, float *out, size_t out_stride)
+{
+    low_quant(packed, n_inputs, input, t, n, out, out_stride, false);
+}
+
+DEFINE_MATMUL(f32, 6, NULL, n_inputs *INK_PACK_ROWS * sizeof(float))
+DEFINE_MATMUL(q4_1, 6, low_q4_1, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1))
+DEFINE_MATMUL(q8_0, 6, low_q8_0, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0))
 
 /* Blocks whose largest value is below this count as zero, as in kernels-ref.c. */
 #define TINY_BLOCK 1e-30f

@@ -54,7 +54,8 @@ static inline void vec_deinterleave(Vec a, Vec b, Vec *even, Vec *odd)
 #define VALUE_VECS(nq)   ((nq) <= 6 ? 4 : 2)
 #include "engine/kernels/attention-tmpl.h"
 
-#define MATMUL_COLUMNS 16
+#define MATMUL_COLUMNS   16
+#define MATMUL_LOW_TILES 2
 #include "engine/kernels/matmul-tmpl.h"
 
 /* How far ahead of use weights are asked for: memory latency times one core's bandwidth. */
@@ -135,14 +136,6 @@ ALWAYS_INLINE void tile_f32(const void *packed, size_t n_inputs, const InkMatmul
     store_tile(out, out_stride, sums, nc);
 }
 
-ALWAYS_INLINE __m512i dot_block(__m512i dot, const __m512i *weights, const int8_t *x)
-{
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++)
-        dot = dot_quad(dot, weights[j], x + 4 * j);
-    return dot;
-}
-
 /* Weights of Q8_0 become unsigned by adding 128, which adds 128 * sum to a dot product: each one
  * starts at minus that, as the int16 product -128 * sum, |sum| <= 32 * 127. */
 ALWAYS_INLINE __m512i add_bias(__m512i dot, const int32_t *sum)
@@ -151,30 +144,17 @@ ALWAYS_INLINE __m512i add_bias(__m512i dot, const int32_t *sum)
     return _mm512_dpwssd_epi32(dot, minus_128, _mm512_set1_epi32(*sum));
 }
 
-/* A block of each column: `refine` counts lo in, `has_min` tells Q4_1 from Q8_0. */
-ALWAYS_INLINE void add_columns(Vec *sums, const Columns *columns, const __m512i *weights, Vec w_d,
-                               Vec w_m, const bool has_min, const bool refine, const int nc)
+/* The dot products of 16 rows with one block of a column; `has_min` tells Q4_1 from Q8_0. */
+ALWAYS_INLINE Vec dot_column(const __m512i *weights, const int8_t *x, const int32_t *sum,
+                             const bool has_min)
 {
-#pragma GCC unroll 16
-    for (int c = 0; c < nc; c++) {
-        const InkQuantBlock *x = column(columns, c);
-        __m512i dot = _mm512_setzero_si512();
-        if (!has_min)
-            dot = add_bias(dot, &x->sum);
-        dot = dot_block(dot, weights, x->q);
-        if (refine) {
-            dot = _mm512_slli_epi32(dot, 7);
-            if (!has_min)
-                dot = add_bias(dot, &x->sum_lo);
-            dot = dot_block(dot, weights, x->lo);
-        }
-        Vec value = _mm512_cvtepi32_ps(dot);
-        if (refine)
-            value = vec_mul(value, vec_set1(0x1p-7f));
-        sums[c] = vec_fma(value, vec_mul(w_d, vec_set1(x->d)), sums[c]);
-        if (has_min)
-            sums[c] = vec_fma(w_m, vec_set1(x->d_sum), sums[c]);
-    }
+    __m512i dot = _mm512_setzero_si512();
+    if (!has_min)
+        dot = add_bias(dot, sum);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++)
+        dot = dot_quad(dot, weights[j], x + 4 * j);
+    return _mm512_cvtepi32_ps(dot);
 }
 
 ALWAYS_INLINE void unpack_q4_1(const InkPackedQ4_1 *block, __m512i *weights)
@@ -196,6 +176,14 @@ ALWAYS_INLINE void unpack_q8_0(const InkPackedQ8_0 *block, __m512i *weights)
         weights[j] = _mm512_xor_si512(_mm512_loadu_si512(block->qs + 64 * j), flip);
 }
 
+ALWAYS_INLINE void unpack(const uint8_t *block, __m512i *weights, const bool has_min)
+{
+    if (has_min)
+        unpack_q4_1((const InkPackedQ4_1 *)block, weights);
+    else
+        unpack_q8_0((const InkPackedQ8_0 *)block, weights);
+}
+
 ALWAYS_INLINE void tile_quant(const void *packed, size_t n_inputs, const InkMatmulInput *input,
                               size_t t, float *out, size_t out_stride, const bool has_min,
                               const int nc)
@@ -203,34 +191,59 @@ ALWAYS_INLINE void tile_quant(const void *packed, size_t n_inputs, const InkMatm
     const size_t n_block_bytes = has_min ? sizeof(InkPackedQ4_1) : sizeof(InkPackedQ8_0);
     const InkQuantRows *in = input->quant;
     const uint8_t *block = packed;
-    const uint64_t *fine = in->fine + t * in->fine_stride;
     Columns columns =
         columns_of(in->blocks + t * in->block_stride, in->block_stride * sizeof(InkQuantBlock), nc);
-    uint64_t bits = 0;
     Vec sums[MATMUL_COLUMNS];
 
 #pragma GCC unroll 16
     for (int c = 0; c < nc; c++)
         sums[c] = vec_set1(0);
-    for (size_t b = 0; b < n_inputs / INK_PACK_K; b++, block += n_block_bytes, bits >>= 1) {
-        __m512i weights[8];
-        if (b % 64 == 0)
-            bits = fine_in_tile(fine + b / 64, in->fine_stride, nc);
-        prefetch_block(block, n_block_bytes);
-        if (has_min)
-            unpack_q4_1((const InkPackedQ4_1 *)block, weights);
-        else
-            unpack_q8_0((const InkPackedQ8_0 *)block, weights);
+    for (const uint8_t *end = block + n_inputs / INK_PACK_K * n_block_bytes; block < end;
+         block += n_block_bytes) {
         const uint16_t *scales = (const uint16_t *)block; /* d, and m after it */
+        __m512i weights[8];
+        prefetch_block(block, n_block_bytes);
+        unpack(block, weights, has_min);
         Vec w_d = vec_load_f16(scales);
         Vec w_m = has_min ? vec_load_f16(scales + INK_PACK_ROWS) : w_d;
-        if (bits & 1)
-            add_columns(sums, &columns, weights, w_d, w_m, has_min, true, nc);
-        else
-            add_columns(sums, &columns, weights, w_d, w_m, has_min, false, nc);
+#pragma GCC unroll 16
+        for (int c = 0; c < nc; c++) {
+            const InkQuantBlock *x = column(&columns, c);
+            Vec dot = dot_column(weights, x->q, &x->sum, has_min);
+            sums[c] = vec_fma(dot, vec_mul(w_d, vec_set1(x->d)), sums[c]);
+            if (has_min)
+                sums[c] = vec_fma(w_m, vec_set1(x->d_sum), sums[c]);
+        }
         columns_step(&columns, sizeof(InkQuantBlock), nc);
     }
     store_tile(out, out_stride, sums, nc);
+}
+
+ALWAYS_INLINE void low_quant(const void *packed, size_t n_inputs, const InkMatmulInput *input,
+                             size_t t, size_t n, float *out, size_t out_stride, const bool has_min)
+{
+    const size_t n_block_bytes = has_min ? sizeof(InkPackedQ4_1) : sizeof(InkPackedQ8_0);
+    const InkQuantRows *in = input->quant;
+    const uint8_t *block = packed, *flags = in->fine + t;
+    const InkQuantBlock *x = in->blocks + t * in->block_stride;
+    const uint32_t wanted = UINT32_MAX >> (INK_FINE_PADDING - n);
+
+    for (const uint8_t *end = block + n_inputs / INK_PACK_K * n_block_bytes; block < end;
+         block += n_block_bytes, flags += in->fine_stride, x++) {
+        uint32_t fine = _mm256_movepi8_mask(_mm256_loadu_si256((const __m256i *)flags)) & wanted;
+        __m512i weights[8];
+        if (fine == 0)
+            continue;
+        unpack(block, weights, has_min);
+        Vec w_d = vec_mul(vec_load_f16(block), vec_set1(0x1p-7f));
+        for (; fine != 0; fine &= fine - 1) {
+            size_t c = (size_t)__builtin_ctz(fine);
+            const InkQuantBlock *at = x + c * in->block_stride;
+            Vec dot = dot_column(weights, at->lo, &at->sum_lo, has_min);
+            Vec sum = vec_load(out + c * out_stride);
+            vec_store(out + c * out_stride, vec_fma(dot, vec_mul(w_d, vec_set1(at->d)), sum));
+        }
+    }
 }
 
 ALWAYS_INLINE void tile_q4_1(const void *packed, size_t n_inputs, const InkMatmulInput *input,
@@ -245,9 +258,21 @@ ALWAYS_INLINE void tile_q8_0(const void *packed, size_t n_inputs, const InkMatmu
     tile_quant(packed, n_inputs, input, t, out, out_stride, false, nc);
 }
 
-DEFINE_MATMUL(f32, 16, n_inputs *INK_PACK_ROWS * sizeof(float))
-DEFINE_MATMUL(q4_1, 16, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1))
-DEFINE_MATMUL(q8_0, 16, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0))
+static void low_q4_1(const void *packed, size_t n_inputs, const InkMatmulInput *input, size_t t,
+                     size_t n, float *out, size_t out_stride)
+{
+    low_quant(packed, n_inputs, input, t, n, out, out_stride, true);
+}
+
+static void low_q8_0(const void *packed, size_t n_inputs, const InkMatmulInput *input, size_t t,
+                     size_t n, float *out, size_t out_stride)
+{
+    low_quant(packed, n_inputs, input, t, n, out, out_stride, false);
+}
+
+DEFINE_MATMUL(f32, 16, NULL, n_inputs *INK_PACK_ROWS * sizeof(float))
+DEFINE_MATMUL(q4_1, 16, low_q4_1, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1))
+DEFINE_MATMUL(q8_0, 16, low_q8_0, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0))
 
 /* Blocks whose largest value is below this count as zero, as in kernels-ref.c. */
 #define TINY_BLOCK 1e-30f

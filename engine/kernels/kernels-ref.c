@@ -33,10 +33,9 @@ static void matmul_f32(const void *packed, size_t group_begin, size_t group_end,
     }
 }
 
-/* |hi| < 2^19 and |lo| < 2^18, so that the sum fits; with lo = 0 the result is hi exactly. */
-static float join_dots(int32_t hi, int32_t lo)
+static bool is_fine(const InkQuantRows *rows, size_t t, size_t b)
 {
-    return (float)(hi * 128 + lo) * 0x1p-7f;
+    return rows->fine[b * rows->fine_stride + t] != 0;
 }
 
 static int32_t dot_q4_1(const InkPackedQ4_1 *block, size_t r, const int8_t *q)
@@ -57,14 +56,20 @@ static void matmul_q4_1(const void *packed, size_t group_begin, size_t group_end
     for (size_t g = group_begin; g < group_end; g++) {
         const InkPackedQ4_1 *blocks = (const InkPackedQ4_1 *)packed + g * n_blocks;
         for (size_t t = 0; t < n_rows; t++) {
+            const InkQuantBlock *x = input->quant->blocks + t * input->quant->block_stride;
             float sums[INK_PACK_ROWS] = {0};
             for (size_t b = 0; b < n_blocks; b++) {
-                const InkQuantBlock *x = &input->quant->blocks[t * input->quant->block_stride + b];
                 for (size_t r = 0; r < INK_PACK_ROWS; r++) {
-                    float dot =
-                        join_dots(dot_q4_1(&blocks[b], r, x->q), dot_q4_1(&blocks[b], r, x->lo));
-                    sums[r] = fmaf(dot, ink_f16_to_f32(blocks[b].d[r]) * x->d, sums[r]);
-                    sums[r] = fmaf(ink_f16_to_f32(blocks[b].m[r]), x->d_sum, sums[r]);
+                    float dot = (float)dot_q4_1(&blocks[b], r, x[b].q);
+                    sums[r] = fmaf(dot, ink_f16_to_f32(blocks[b].d[r]) * x[b].d, sums[r]);
+                    sums[r] = fmaf(ink_f16_to_f32(blocks[b].m[r]), x[b].d_sum, sums[r]);
+                }
+            }
+            for (size_t b = 0; b < n_blocks; b++) {
+                for (size_t r = 0; r < INK_PACK_ROWS && is_fine(input->quant, t, b); r++) {
+                    float dot = (float)dot_q4_1(&blocks[b], r, x[b].lo);
+                    float w_d = ink_f16_to_f32(blocks[b].d[r]) * 0x1p-7f;
+                    sums[r] = fmaf(dot, w_d * x[b].d, sums[r]);
                 }
             }
             memcpy(out + t * out_stride + g * INK_PACK_ROWS, sums, sizeof sums);
@@ -88,13 +93,19 @@ static void matmul_q8_0(const void *packed, size_t group_begin, size_t group_end
     for (size_t g = group_begin; g < group_end; g++) {
         const InkPackedQ8_0 *blocks = (const InkPackedQ8_0 *)packed + g * n_blocks;
         for (size_t t = 0; t < n_rows; t++) {
+            const InkQuantBlock *x = input->quant->blocks + t * input->quant->block_stride;
             float sums[INK_PACK_ROWS] = {0};
             for (size_t b = 0; b < n_blocks; b++) {
-                const InkQuantBlock *x = &input->quant->blocks[t * input->quant->block_stride + b];
                 for (size_t r = 0; r < INK_PACK_ROWS; r++) {
-                    float dot =
-                        join_dots(dot_q8_0(&blocks[b], r, x->q), dot_q8_0(&blocks[b], r, x->lo));
-                    sums[r] = fmaf(dot, ink_f16_to_f32(blocks[b].d[r]) * x->d, sums[r]);
+                    float dot = (float)dot_q8_0(&blocks[b], r, x[b].q);
+                    sums[r] = fmaf(dot, ink_f16_to_f32(blocks[b].d[r]) * x[b].d, sums[r]);
+                }
+            }
+            for (size_t b = 0; b < n_blocks; b++) {
+                for (size_t r = 0; r < INK_PACK_ROWS && is_fine(input->quant, t, b); r++) {
+                    float dot = (float)dot_q8_0(&blocks[b], r, x[b].lo);
+                    float w_d = ink_f16_to_f32(blocks[b].d[r]) * 0x1p-7f;
+                    sums[r] = fmaf(dot, w_d * x[b].d, sums[r]);
                 }
             }
             memcpy(out + t * out_stride + g * INK_PACK_ROWS, sums, sizeof sums);
@@ -131,18 +142,18 @@ static bool quantize_block(const float *x, float threshold, InkQuantBlock *out)
     if (!all_finite || max < TINY_BLOCK)
         return false;
     float inverse = 127.0f / max;
-    bool is_fine = max > threshold;
+    bool fine = max > threshold;
     for (size_t k = 0; k < INK_PACK_K; k++) {
         float q = rintf(x[k] * inverse);
-        float lo = is_fine ? rintf(fmaf(x[k], inverse, -q) * 128.0f) : 0;
+        float lo = fine ? rintf(fmaf(x[k], inverse, -q) * 128.0f) : 0;
         out->q[k] = (int8_t)q;
         out->lo[k] = (int8_t)lo;
         out->sum += out->q[k];
         out->sum_lo += out->lo[k];
     }
     out->d = max / 127.0f;
-    out->d_sum = out->d * join_dots(out->sum, out->sum_lo);
-    return is_fine;
+    out->d_sum = out->d * ((float)(out->sum * 128 + out->sum_lo) * 0x1p-7f);
+    return fine;
 }
 
 static void quantize_rows(const float *x, size_t x_stride, size_t row_begin, size_t row_end,
@@ -151,12 +162,11 @@ static void quantize_rows(const float *x, size_t x_stride, size_t row_begin, siz
     size_t n_blocks = n_inputs / INK_PACK_K;
     for (size_t t = row_begin; t < row_end; t++) {
         const float *row = x + t * x_stride;
-        uint64_t *fine = out->fine + t * out->fine_stride;
         float threshold = fine_threshold(row, n_inputs);
         for (size_t b = 0; b < n_blocks; b++) {
-            bool is_fine = quantize_block(row + b * INK_PACK_K, threshold,
-                                          &out->blocks[t * out->block_stride + b]);
-            fine[b / 64] = (b % 64 == 0 ? 0 : fine[b / 64]) | (uint64_t)is_fine << b % 64;
+            bool fine = quantize_block(row + b * INK_PACK_K, threshold,
+                                       &out->blocks[t * out->block_stride + b]);
+            out->fine[b * out->fine_stride + t] = fine ? 0xff : 0;
         }
     }
 }

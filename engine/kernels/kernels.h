@@ -25,10 +25,10 @@
 #include "engine/quant-blocks.h"
 
 /* Input rows quantised in blocks of INK_PACK_K values for the integer kernels, with 8 bits for
- * every value and 7 more for the values of fine blocks: x[k] ~ d * (q[k] + lo[k] / 128), d = max|x|
- * / 127, |q| <= 127 (never -128), |lo| <= 64. Of other blocks lo is 0, so that a matmul may count
- * it in or leave it out: every result has the same bits, since all that differs are exact products
- * with powers of two.
+ * every value and 7 more for the values of fine blocks, x[k] ~ d * (q[k] + lo[k] / 128):
+ * d = max|x| / 127, |q| <= 127 (never -128), |lo| <= 64. Of other blocks lo is 0 and not used.
+ * A matmul adds the products with q of all blocks in order, then those with lo of the row's fine
+ * blocks in order: what is fine in other rows changes nothing.
  *
  * Eight bits are not enough where one value of a block stands out: the others lose what it takes.
  * Few blocks do so, and they hold most of the error (default model, 704 positions: best token
@@ -46,13 +46,16 @@ typedef struct InkQuantBlock {
 } InkQuantBlock;
 static_assert(sizeof(InkQuantBlock) == 80, "quantised block of activations");
 
-/* Row t, block b: blocks[t * block_stride + b]; bit b % 64 of fine[t * fine_stride + b / 64]. */
+/* Row t, block b: blocks[t * block_stride + b], fine[b * fine_stride + t]. */
 typedef struct InkQuantRows {
     InkQuantBlock *blocks; /* [T, block_stride] */
-    uint64_t *fine;        /* [T, fine_stride] */
+    uint8_t *fine;         /* [M / 32, fine_stride]: 0xff or 0 */
     size_t block_stride;   /* >= M / 32, multiple of 16 */
-    size_t fine_stride;    /* >= M / 32 / 64 */
+    size_t fine_stride;    /* >= T + INK_FINE_PADDING */
 } InkQuantRows;
+
+/* Flags of so many rows are read at once. */
+#define INK_FINE_PADDING 32u
 
 /* Input of a matmul: `x` for INK_PACK_F32, `quant` for the others. */
 typedef struct InkMatmulInput {

@@ -302,9 +302,9 @@ static bool bench_init(Bench *b, bool want_huge)
     b->x = ink_alloc_aligned(n_rows * HIDDEN * sizeof(float));
     b->out = ink_alloc_aligned(n_rows * HIDDEN * sizeof(float));
     b->quant = (InkQuantRows){.blocks = ink_alloc_aligned(n_rows * 48 * sizeof(InkQuantBlock)),
-                              .fine = ink_alloc_aligned(n_rows * sizeof(uint64_t)),
+                              .fine = ink_alloc_aligned(48 * (n_rows + INK_FINE_PADDING)),
                               .block_stride = 48,
-                              .fine_stride = 1};
+                              .fine_stride = n_rows + INK_FINE_PADDING};
     if (!b->body || !b->head || !b->file || !b->kv || !b->x || !b->out || !b->quant.blocks ||
         !b->quant.fine)
         return false;

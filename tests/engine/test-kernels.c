@@ -75,10 +75,10 @@ static void rows_init(Rows *rows, size_t n_rows, size_t n_inputs)
 {
     rows->x_stride = (n_inputs + 15) / 16 * 16;
     rows->quant.block_stride = (n_inputs / INK_PACK_K + 15) / 16 * 16;
-    rows->quant.fine_stride = (rows->quant.block_stride + 63) / 64;
+    rows->quant.fine_stride = n_rows + INK_FINE_PADDING;
     rows->x = guarded_new(n_rows * rows->x_stride * sizeof(float));
     rows->quant.blocks = guarded_new(n_rows * rows->quant.block_stride * sizeof(InkQuantBlock));
-    rows->quant.fine = guarded_new(n_rows * rows->quant.fine_stride * sizeof(uint64_t));
+    rows->quant.fine = guarded_new(rows->quant.block_stride * rows->quant.fine_stride);
     for (size_t i = 0; i < n_rows * rows->x_stride; i++)
         rows->x[i] = random_float(i % 7 == 0 ? 10.0f : 1.0f);
 }
@@ -96,7 +96,9 @@ static void rows_add_outliers(Rows *rows, size_t n_rows, size_t n_inputs, unsign
 
 static bool is_fine(const Rows *rows, size_t t, size_t b)
 {
-    return (rows->quant.fine[t * rows->quant.fine_stride + b / 64] >> b % 64 & 1) != 0;
+    uint8_t flag = rows->quant.fine[b * rows->quant.fine_stride + t];
+    assert_true(flag == 0 || flag == 0xff);
+    return flag != 0;
 }
 
 static size_t n_fine(const Rows *rows, size_t n_rows, size_t n_inputs)
@@ -112,7 +114,7 @@ static size_t n_fine(const Rows *rows, size_t n_rows, size_t n_inputs)
 static void rows_check(const Rows *rows, size_t n_rows)
 {
     guarded_check(rows->quant.blocks, n_rows * rows->quant.block_stride * sizeof(InkQuantBlock));
-    guarded_check(rows->quant.fine, n_rows * rows->quant.fine_stride * sizeof(uint64_t));
+    guarded_check(rows->quant.fine, rows->quant.block_stride * rows->quant.fine_stride);
 }
 
 /* A random tensor of a file, one byte off any alignment. */
@@ -342,8 +344,7 @@ static void test_kernels_matmul_float_is_close_and_invariant(void **state)
     check_matmul(INK_TYPE_F16, 33, 1536);
 }
 
-/* A group of more bytes than a panel of the second-level cache may have, and several words of
- * fine bits. */
+/* A group of more bytes than a panel of the second-level cache may have. */
 static void test_kernels_matmul_is_invariant_across_panels(void **state)
 {
     (void)state;
@@ -408,7 +409,7 @@ static void check_integers(uint32_t type_id, WeightFn *weight, WeightFn *activat
     InkQuantBlock x __attribute__((aligned(64))) = {.d = 1.0f};
     float out[INK_PACK_ROWS] __attribute__((aligned(64)));
     int32_t expected = 0;
-    uint64_t fine = low != NULL;
+    uint8_t fine[1 + INK_FINE_PADDING] = {low != NULL ? 0xff : 0};
 
     for (size_t r = 0; r < INK_PACK_ROWS; r++) {
         for (size_t k = 0; k < INK_PACK_K; k++) {
@@ -431,7 +432,7 @@ static void check_integers(uint32_t type_id, WeightFn *weight, WeightFn *activat
         x.sum_lo += x.lo[k];
         expected += w * (x.q[k] * 128 + x.lo[k]);
     }
-    InkQuantRows quant = {&x, &fine, 16, 1};
+    InkQuantRows quant = {&x, fine, 16, sizeof fine};
     InkMatmulInput input = {.quant = &quant};
     for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
         (*k)->matmul[pack](&block, 0, 1, INK_PACK_K, &input, 1, out, INK_PACK_ROWS);
@@ -497,7 +498,7 @@ static void fill_special(float *x, size_t n_inputs)
 static void check_same_blocks(const Rows *rows, const Rows *expected, size_t n_rows)
 {
     const InkQuantRows *a = &rows->quant, *b = &expected->quant;
-    assert_memory_equal(a->fine, b->fine, n_rows * a->fine_stride * sizeof(uint64_t));
+    assert_memory_equal(a->fine, b->fine, a->block_stride * a->fine_stride);
     for (size_t i = 0; i < n_rows * a->block_stride; i++) {
         InkQuantBlock block = a->blocks[i];
         if (isnan(b->blocks[i].d)) { /* a NaN's sign is free */
@@ -523,9 +524,10 @@ static void test_kernels_quantize_rows_is_the_same_on_every_table(void **state)
     assert_true(special[0].d == 0 && special[1].d == 0 && special[2].d > 0);
     assert_true(isnan(special[4].d) && isnan(special[5].d) && special[6].d > 0);
     assert_int_equal(special[3].q[0], -127);
-    assert_int_equal(special[3].q[1], 2);                                 /* 1.5 to even */
-    assert_int_equal(special[3].q[2], 2);                                 /* 2.5 to even */
-    assert_int_equal(expected.quant.fine[expected.quant.fine_stride], 0); /* not finite */
+    assert_int_equal(special[3].q[1], 2); /* 1.5 to even */
+    assert_int_equal(special[3].q[2], 2); /* 2.5 to even */
+    for (size_t b = 0; b < n_inputs / INK_PACK_K; b++)
+        assert_false(is_fine(&expected, 1, b)); /* its mean square is not finite */
 
     for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
         __attribute__((cleanup(rows_done))) Rows rows;
@@ -538,7 +540,7 @@ static void test_kernels_quantize_rows_is_the_same_on_every_table(void **state)
     }
 }
 
-/* From rows with none to rows with most blocks fine, many words long: the threshold is a sum of
+/* From rows with none to rows with most blocks fine: the threshold is a sum of
  * floats, whose last bit decides about a block. */
 static void test_kernels_quantize_rows_finds_the_same_fine_blocks(void **state)
 {

@@ -20,6 +20,8 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("INKLING_BUILD_DIR") or SOURCE / "build").resolve()
 FULL = os.environ.get("INKLING_TEST_FULL") == "1"
 SANITIZED = os.environ.get("INKLING_SANITIZED") == "1"
+# Greedy, the default model counts on for thousands of tokens: an answer that does not end by itself.
+COUNTING = "1, 2, 3, 4, 5, 6, 7,"
 MODEL_NAME = "smollm2-135m-instruct-q4_1"
 
 

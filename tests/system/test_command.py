@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from service import MODEL_NAME, NAME, PATH, SANITIZED, Service, cpu_ticks, programs
+from service import COUNTING, MODEL_NAME, NAME, PATH, SANITIZED, Service, cpu_ticks, programs
 
 
 class CommandTest(unittest.TestCase):
@@ -135,7 +135,7 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(s.inkling("complete", "--model", "nothing", "x").returncode, 5)
         self.assertEqual(s.inkling("complete", "--require-complete", "--max-tokens", 2, "x y").returncode, 7)
         self.assertEqual(s.inkling("complete", "--timeout", "200ms", "--temperature", 0, "--max-tokens", 4000,
-                                   "1, 2, 3, 4, 5, 6, 7,").returncode, 124)
+                                   COUNTING).returncode, 124)
         env = {**s.env, "DBUS_SESSION_BUS_ADDRESS": "unix:path=/nonexistent"}
         r = subprocess.run([programs()["inkling"], "complete", "x"], env=env, capture_output=True, text=True,
                            stdin=subprocess.DEVNULL)
@@ -143,7 +143,7 @@ class CommandTest(unittest.TestCase):
 
     def test_ctrl_c_cancels_in_the_service(self):
         s = self.service
-        p = subprocess.Popen([programs()["inkling"], "complete", "--max-tokens", "4000", "On and on"],
+        p = subprocess.Popen([programs()["inkling"], "complete", "--max-tokens", "4000", "--temperature", "0", COUNTING],
                              env=s.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertTrue(p.stdout.read(1))
         begin = time.monotonic()
@@ -161,7 +161,7 @@ class CommandTest(unittest.TestCase):
 
     def test_closed_pipe_cancels_quietly(self):
         s = self.service
-        r = subprocess.run(["bash", "-c", f'"{programs()["inkling"]}" complete --max-tokens 4000 "On and on" '
+        r = subprocess.run(["bash", "-c", f'"{programs()["inkling"]}" complete --max-tokens 4000 --temperature 0 "{COUNTING}" '
                             '| head -c 5; echo " ${PIPESTATUS[0]}"'], env=s.env, capture_output=True,
                            text=True, stdin=subprocess.DEVNULL, timeout=30)
         self.assertTrue(r.stdout.strip().endswith("141"), r.stdout)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import unittest
 
-from service import NAME, PATH, SANITIZED, Client, Error, Service, Variant, alive, run
+from service import COUNTING, NAME, PATH, SANITIZED, Client, Error, Service, Variant, alive, run
 
 CANARY = "zyzzyva-canary-7351"
 
@@ -31,7 +31,7 @@ class PrivacyTest(unittest.TestCase):
                         await c.call("Text", "Complete", "sa{sv}", bad)
                     except Error:
                         pass
-                path = await c.start(f"{CANARY} goes on", max_tokens=2000, stream="delta")
+                path = await c.start(f"{CANARY} {COUNTING}", max_tokens=2000, temperature=0.0, stream="delta")
                 while not any(m == "Delta" for _, m, _ in c.signals):
                     import asyncio
                     await asyncio.sleep(0.01)

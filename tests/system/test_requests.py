@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from service import (NAME, PATH, Client, Error, Service, Variant, cpu_ticks, programs, run)
+from service import (COUNTING, NAME, PATH, Client, Error, Service, Variant, cpu_ticks, programs, run)
 
 LONG = "Write on and on. " * 400
 
@@ -47,7 +47,7 @@ class RequestTest(unittest.TestCase):
 
     def test_clients_progress_together_and_nobody_waits_for_a_long_answer(self):
         async def long_one(c):
-            path = await c.start("A very long story:", max_tokens=1500, stream="delta")
+            path = await c.start(COUNTING, max_tokens=1500, temperature=0.0, stream="delta")
             return path
 
         async def body():
@@ -101,7 +101,8 @@ class RequestTest(unittest.TestCase):
 
     def test_a_client_that_dies_has_cancelled(self):
         s = self.service
-        p = subprocess.Popen([programs()["inkling"], "complete", "--max-tokens", "4000", "On and on"],
+        p = subprocess.Popen([programs()["inkling"], "complete", "--max-tokens", "4000", "--temperature", "0",
+                              COUNTING],
                              env=s.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         self.assertTrue(p.stdout.read(1))
         p.kill()
@@ -162,7 +163,7 @@ class RequestTest(unittest.TestCase):
     def test_foreign_and_missing_requests_answer_alike(self):
         async def body():
             async with Client(self.service) as c, Client(self.service) as d:
-                path = await c.start("Once", max_tokens=200)
+                path = await c.start(COUNTING, max_tokens=2000, temperature=0.0)
                 errors = []
                 for p in (path, PATH + "/request/9_999/nothing"):
                     for member in ("Cancel", "Wait"):
@@ -179,14 +180,14 @@ class RequestTest(unittest.TestCase):
     def test_superseded_and_deadline(self):
         async def body():
             async with Client(self.service) as c:
-                first = await c.start("One", max_tokens=2000, supersede_key="k")
+                first = await c.start(COUNTING, max_tokens=2000, temperature=0.0, supersede_key="k")
                 second = await c.start("Two", max_tokens=4, supersede_key="k")
                 status, results = await c.wait(first)
                 self.assertEqual((status, results["finish-reason"]), (1, "superseded"))
                 self.assertEqual((await c.wait(second))[0], 0)
                 text, result = await c.call("Text", "Complete", "sa{sv}", [
-                    "1, 2, 3, 4, 5, 6, 7,", {"max-tokens": Variant("u", 4000), "temperature": Variant("d", 0.0),
-                                            "deadline-usec": Variant("t", 300000)}])
+                    COUNTING, {"max-tokens": Variant("u", 4000), "temperature": Variant("d", 0.0),
+                               "deadline-usec": Variant("t", 300000)}])
                 self.assertEqual(result["finish-reason"].value, "deadline")
                 self.assertTrue(text)
         run(body())
@@ -216,7 +217,7 @@ class WorkerDeathTest(unittest.TestCase):
     def test_killed_while_streaming(self):
         async def body():
             async with Client(self.service) as c:
-                path = await c.start("A long story", max_tokens=3000, stream="delta", coalesce_usec=0)
+                path = await c.start(COUNTING, max_tokens=3000, temperature=0.0, stream="delta", coalesce_usec=0)
                 while not any(m == "Delta" for _, m, _ in c.signals):
                     await asyncio.sleep(0.01)
                 daemon = self.service.daemon_pid()
