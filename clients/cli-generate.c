@@ -2,12 +2,15 @@
  * Copyright 2026 the inkling authors */
 
 /* `complete` and `chat`: text as it is made, Ctrl-C cancels in the service. */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "clients/cli.h"
+#include "ipc/names.h"
 
 static volatile sig_atomic_t n_interrupts;
 
@@ -58,6 +61,26 @@ static int append_messages(sd_bus_message *m, const Generation *g)
     return sd_bus_message_close_container(m);
 }
 
+/* A text that is too long for a string of the bus goes as a sealed memfd. */
+static int append_prompt(sd_bus_message *m, const Generation *g)
+{
+    size_t n_bytes = strlen(g->prompt);
+    if (n_bytes <= INK_BUS_MAX_STRING_BYTES)
+        return sd_bus_message_append(m, "sv", "prompt", "s", g->prompt);
+    _cleanup_close_ int fd = memfd_create("prompt", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return -errno;
+    for (size_t done = 0; done < n_bytes;) {
+        ssize_t n = write(fd, g->prompt + done, n_bytes - done);
+        if (n < 0)
+            return -errno;
+        done += (size_t)n;
+    }
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+        return -errno;
+    return sd_bus_message_append(m, "sv", "prompt-fd", "h", fd);
+}
+
 static int append_input(sd_bus_message *m, void *userdata)
 {
     const Generation *g = userdata;
@@ -65,7 +88,7 @@ static int append_input(sd_bus_message *m, void *userdata)
     if (g->turns != NULL)
         INK_TRY(append_messages(m, g));
     else
-        INK_TRY(sd_bus_message_append(m, "sv", "prompt", "s", g->prompt));
+        INK_TRY(append_prompt(m, g));
     return sd_bus_message_close_container(m);
 }
 

@@ -240,6 +240,8 @@ static int read_standard_input(const Cli *cli, char **ret, size_t *ret_n_bytes)
     if (memchr(text.data != NULL ? text.data : "", '\0', text.size_bytes) != NULL)
         return cli_usage(cli,
                          "standard input holds a NUL byte; the text must be UTF-8 without NUL");
+    if (!ink_utf8_valid(text.data != NULL ? text.data : "", text.size_bytes))
+        return cli_usage(cli, "standard input is not UTF-8");
     *ret_n_bytes = text.size_bytes;
     *ret = ink_buffer_take(&text);
     return *ret != NULL ? CLI_OK : CLI_FAILED;

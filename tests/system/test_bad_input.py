@@ -193,6 +193,15 @@ class BadCallTest(unittest.TestCase):
                            capture_output=True, stdin=subprocess.DEVNULL)
         self.assertEqual(r.returncode, 2, r.stderr)
         self.assertIn(b"UTF-8", r.stderr)
+        r = subprocess.run([programs()["inkling"], "complete"], env=s.env, capture_output=True, input=b"caf\xe9")
+        self.assertEqual(r.returncode, 2, r.stderr)
+        self.assertIn(b"UTF-8", r.stderr)
+
+    def test_long_input_of_the_command(self):
+        for n_words, words in [(200_000, "8192"), (2_500_000, "4194304")]:
+            r = self.service.inkling("complete", stdin=None, input="a " * n_words)
+            self.assertEqual(r.returncode, 6, r.stderr)
+            self.assertIn(words, r.stderr)
 
     def test_the_daemon_is_still_the_same(self):
         self.service.busctl("call", NAME, PATH, f"{NAME}.Text", "CountTokens", "sa{sv}", "x", 0)
