@@ -78,6 +78,7 @@ static inline void vec_deinterleave(Vec a, Vec b, Vec *even, Vec *odd)
 
 #define MATMUL_COLUMNS   6
 #define MATMUL_LOW_TILES 5
+#define MATMUL_FUSED     2
 #include "engine/kernels/matmul-tmpl.h"
 
 /* How far ahead of use weights are asked for: memory latency times one core's bandwidth. */
@@ -200,12 +201,14 @@ ALWAYS_INLINE void tile_halves(const uint8_t *block, size_t n_blocks, const InkQ
     const size_t n_block_bytes = has_min ? sizeof(InkPackedQ4_1) : sizeof(InkPackedQ8_0);
     const size_t x_bytes = in->block_stride * sizeof(InkQuantBlock);
     const InkQuantBlock *x = in->blocks + t * in->block_stride;
-    Vec sums[MATMUL_COLUMNS][2];
+    const uint8_t *flags = in->fine + t;
+    const bool fused = nc <= MATMUL_FUSED;
+    Vec sums[MATMUL_COLUMNS][2], lows[MATMUL_COLUMNS][2];
 
 #pragma GCC unroll 6
     for (int c = 0; c < nc; c++)
-        sums[c][0] = sums[c][1] = vec_set1(0);
-    for (size_t b = 0; b < n_blocks; b++, block += n_block_bytes, x++) {
+        sums[c][0] = sums[c][1] = lows[c][0] = lows[c][1] = vec_set1(0);
+    for (size_t b = 0; b < n_blocks; b++, block += n_block_bytes, x++, flags += in->fine_stride) {
         const InkPackedQ4_1 *q4_1 = (const InkPackedQ4_1 *)block;
         const InkPackedQ8_0 *q8_0 = (const InkPackedQ8_0 *)block;
         const uint8_t *quads = has_min ? q4_1->qs : (const uint8_t *)q8_0->qs;
@@ -225,6 +228,11 @@ ALWAYS_INLINE void tile_halves(const uint8_t *block, size_t n_blocks, const InkQ
                 sums[c][h] = vec_fma(_mm256_cvtepi32_ps(dots[c]), scale, sums[c][h]);
                 if (has_min)
                     sums[c][h] = vec_fma(w_m, vec_set1(at->d_sum), sums[c][h]);
+                if (fused && flags[c] != 0) {
+                    dots_quant(quads + 32 * half, at->lo, 0, &dots[c], has_min, 1);
+                    scale = vec_mul(vec_mul(w_d, vec_set1(0x1p-7f)), vec_set1(at->d));
+                    lows[c][h] = vec_fma(_mm256_cvtepi32_ps(dots[c]), scale, lows[c][h]);
+                }
             }
             /* Or the compiler keeps all broadcasts of the first half for the second one, on the
              * stack. */
@@ -235,7 +243,8 @@ ALWAYS_INLINE void tile_halves(const uint8_t *block, size_t n_blocks, const InkQ
     for (int c = 0; c < nc; c++) {
 #pragma GCC unroll 2
         for (int h = 0; h < nh; h++)
-            vec_store(out + c * out_stride + VEC_N * (first + h), sums[c][h]);
+            vec_store(out + c * out_stride + VEC_N * (first + h),
+                      fused ? vec_add(sums[c][h], lows[c][h]) : sums[c][h]);
     }
 }
 
@@ -247,6 +256,10 @@ ALWAYS_INLINE void low_quant(const void *packed, size_t n_inputs, const InkMatmu
     const uint8_t *block = packed, *flags = in->fine + t;
     const InkQuantBlock *x = in->blocks + t * in->block_stride;
     const uint32_t wanted = UINT32_MAX >> (INK_FINE_PADDING - n);
+    Vec lows[INK_FINE_PADDING][2];
+
+    for (size_t c = 0; c < n; c++)
+        lows[c][0] = lows[c][1] = vec_set1(0);
 
     for (const uint8_t *end = block + n_inputs / INK_PACK_K * n_block_bytes; block < end;
          block += n_block_bytes, flags += in->fine_stride, x++) {
@@ -259,14 +272,17 @@ ALWAYS_INLINE void low_quant(const void *packed, size_t n_inputs, const InkMatmu
             const InkQuantBlock *at = x + c * in->block_stride;
 #pragma GCC unroll 2
             for (size_t h = 0; h < 2; h++) {
-                float *sums = out + c * out_stride + VEC_N * h;
                 __m256i dot;
                 dots_quant(quads + 32 * h, at->lo, 0, &dot, has_min, 1);
                 Vec w_d = vec_load_f16((const uint16_t *)block + VEC_N * h);
                 Vec scale = vec_mul(vec_mul(w_d, vec_set1(0x1p-7f)), vec_set1(at->d));
-                vec_store(sums, vec_fma(_mm256_cvtepi32_ps(dot), scale, vec_load(sums)));
+                lows[c][h] = vec_fma(_mm256_cvtepi32_ps(dot), scale, lows[c][h]);
             }
         }
+    }
+    for (size_t c = 0; c < n; c++, out += out_stride) {
+        vec_store(out, vec_add(vec_load(out), lows[c][0]));
+        vec_store(out + VEC_N, vec_add(vec_load(out + VEC_N), lows[c][1]));
     }
 }
 

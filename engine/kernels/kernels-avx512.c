@@ -56,6 +56,7 @@ static inline void vec_deinterleave(Vec a, Vec b, Vec *even, Vec *odd)
 
 #define MATMUL_COLUMNS   16
 #define MATMUL_LOW_TILES 2
+#define MATMUL_FUSED     4
 #include "engine/kernels/matmul-tmpl.h"
 
 /* How far ahead of use weights are asked for: memory latency times one core's bandwidth. */
@@ -193,13 +194,15 @@ ALWAYS_INLINE void tile_quant(const void *packed, size_t n_inputs, const InkMatm
     const uint8_t *block = packed;
     Columns columns =
         columns_of(in->blocks + t * in->block_stride, in->block_stride * sizeof(InkQuantBlock), nc);
-    Vec sums[MATMUL_COLUMNS];
+    const uint8_t *flags = in->fine + t;
+    const bool fused = nc <= MATMUL_FUSED;
+    Vec sums[MATMUL_COLUMNS], lows[MATMUL_COLUMNS];
 
 #pragma GCC unroll 16
     for (int c = 0; c < nc; c++)
-        sums[c] = vec_set1(0);
+        sums[c] = lows[c] = vec_set1(0);
     for (const uint8_t *end = block + n_inputs / INK_PACK_K * n_block_bytes; block < end;
-         block += n_block_bytes) {
+         block += n_block_bytes, flags += in->fine_stride) {
         const uint16_t *scales = (const uint16_t *)block; /* d, and m after it */
         __m512i weights[8];
         prefetch_block(block, n_block_bytes);
@@ -213,9 +216,17 @@ ALWAYS_INLINE void tile_quant(const void *packed, size_t n_inputs, const InkMatm
             sums[c] = vec_fma(dot, vec_mul(w_d, vec_set1(x->d)), sums[c]);
             if (has_min)
                 sums[c] = vec_fma(w_m, vec_set1(x->d_sum), sums[c]);
+            if (fused && flags[c] != 0) {
+                dot = dot_column(weights, x->lo, &x->sum_lo, has_min);
+                Vec scale = vec_mul(vec_mul(w_d, vec_set1(0x1p-7f)), vec_set1(x->d));
+                lows[c] = vec_fma(dot, scale, lows[c]);
+            }
         }
         columns_step(&columns, sizeof(InkQuantBlock), nc);
     }
+#pragma GCC unroll 16
+    for (int c = 0; c < nc && fused; c++)
+        sums[c] = vec_add(sums[c], lows[c]);
     store_tile(out, out_stride, sums, nc);
 }
 
@@ -227,6 +238,10 @@ ALWAYS_INLINE void low_quant(const void *packed, size_t n_inputs, const InkMatmu
     const uint8_t *block = packed, *flags = in->fine + t;
     const InkQuantBlock *x = in->blocks + t * in->block_stride;
     const uint32_t wanted = UINT32_MAX >> (INK_FINE_PADDING - n);
+    Vec lows[INK_FINE_PADDING];
+
+    for (size_t c = 0; c < n; c++)
+        lows[c] = vec_set1(0);
 
     for (const uint8_t *end = block + n_inputs / INK_PACK_K * n_block_bytes; block < end;
          block += n_block_bytes, flags += in->fine_stride, x++) {
@@ -240,10 +255,11 @@ ALWAYS_INLINE void low_quant(const void *packed, size_t n_inputs, const InkMatmu
             size_t c = (size_t)__builtin_ctz(fine);
             const InkQuantBlock *at = x + c * in->block_stride;
             Vec dot = dot_column(weights, at->lo, &at->sum_lo, has_min);
-            Vec sum = vec_load(out + c * out_stride);
-            vec_store(out + c * out_stride, vec_fma(dot, vec_mul(w_d, vec_set1(at->d)), sum));
+            lows[c] = vec_fma(dot, vec_mul(w_d, vec_set1(at->d)), lows[c]);
         }
     }
+    for (size_t c = 0; c < n; c++, out += out_stride)
+        vec_store(out, vec_add(vec_load(out), lows[c]));
 }
 
 ALWAYS_INLINE void tile_q4_1(const void *packed, size_t n_inputs, const InkMatmulInput *input,

@@ -57,7 +57,7 @@ static void matmul_q4_1(const void *packed, size_t group_begin, size_t group_end
         const InkPackedQ4_1 *blocks = (const InkPackedQ4_1 *)packed + g * n_blocks;
         for (size_t t = 0; t < n_rows; t++) {
             const InkQuantBlock *x = input->quant->blocks + t * input->quant->block_stride;
-            float sums[INK_PACK_ROWS] = {0};
+            float sums[INK_PACK_ROWS] = {0}, lows[INK_PACK_ROWS] = {0};
             for (size_t b = 0; b < n_blocks; b++) {
                 for (size_t r = 0; r < INK_PACK_ROWS; r++) {
                     float dot = (float)dot_q4_1(&blocks[b], r, x[b].q);
@@ -69,10 +69,11 @@ static void matmul_q4_1(const void *packed, size_t group_begin, size_t group_end
                 for (size_t r = 0; r < INK_PACK_ROWS && is_fine(input->quant, t, b); r++) {
                     float dot = (float)dot_q4_1(&blocks[b], r, x[b].lo);
                     float w_d = ink_f16_to_f32(blocks[b].d[r]) * 0x1p-7f;
-                    sums[r] = fmaf(dot, w_d * x[b].d, sums[r]);
+                    lows[r] = fmaf(dot, w_d * x[b].d, lows[r]);
                 }
             }
-            memcpy(out + t * out_stride + g * INK_PACK_ROWS, sums, sizeof sums);
+            for (size_t r = 0; r < INK_PACK_ROWS; r++)
+                out[t * out_stride + g * INK_PACK_ROWS + r] = sums[r] + lows[r];
         }
     }
 }
@@ -94,7 +95,7 @@ static void matmul_q8_0(const void *packed, size_t group_begin, size_t group_end
         const InkPackedQ8_0 *blocks = (const InkPackedQ8_0 *)packed + g * n_blocks;
         for (size_t t = 0; t < n_rows; t++) {
             const InkQuantBlock *x = input->quant->blocks + t * input->quant->block_stride;
-            float sums[INK_PACK_ROWS] = {0};
+            float sums[INK_PACK_ROWS] = {0}, lows[INK_PACK_ROWS] = {0};
             for (size_t b = 0; b < n_blocks; b++) {
                 for (size_t r = 0; r < INK_PACK_ROWS; r++) {
                     float dot = (float)dot_q8_0(&blocks[b], r, x[b].q);
@@ -105,10 +106,11 @@ static void matmul_q8_0(const void *packed, size_t group_begin, size_t group_end
                 for (size_t r = 0; r < INK_PACK_ROWS && is_fine(input->quant, t, b); r++) {
                     float dot = (float)dot_q8_0(&blocks[b], r, x[b].lo);
                     float w_d = ink_f16_to_f32(blocks[b].d[r]) * 0x1p-7f;
-                    sums[r] = fmaf(dot, w_d * x[b].d, sums[r]);
+                    lows[r] = fmaf(dot, w_d * x[b].d, lows[r]);
                 }
             }
-            memcpy(out + t * out_stride + g * INK_PACK_ROWS, sums, sizeof sums);
+            for (size_t r = 0; r < INK_PACK_ROWS; r++)
+                out[t * out_stride + g * INK_PACK_ROWS + r] = sums[r] + lows[r];
         }
     }
 }

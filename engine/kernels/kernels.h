@@ -27,8 +27,8 @@
 /* Input rows quantised in blocks of INK_PACK_K values for the integer kernels, with 8 bits for
  * every value and 7 more for the values of fine blocks, x[k] ~ d * (q[k] + lo[k] / 128):
  * d = max|x| / 127, |q| <= 127 (never -128), |lo| <= 64. Of other blocks lo is 0 and not used.
- * A matmul adds the products with q of all blocks in order, then those with lo of the row's fine
- * blocks in order: what is fine in other rows changes nothing.
+ * A matmul sums the products with q of all blocks in order, apart from them those with lo of the
+ * row's fine blocks in order, and adds the two sums: what is fine in other rows changes nothing.
  *
  * Eight bits are not enough where one value of a block stands out: the others lose what it takes.
  * Few blocks do so, and they hold most of the error (default model, 704 positions: best token

@@ -7,7 +7,8 @@
  * read from memory once, and unpacked once per tile.
  *
  * After each MATMUL_LOW_TILES tiles a second pass adds what the fine blocks of their columns have
- * more to say; it skips the others, about two in three.
+ * more to say; it skips the others, about two in three. Tiles of MATMUL_FUSED columns or less,
+ * which are there only when they are the whole input, do it in one pass over the weights.
  *
  * The including file defines MATMUL_COLUMNS, 16 or less, MATMUL_LOW_TILES of them being
  * INK_FINE_PADDING columns or less, and for each pack a function
@@ -47,7 +48,7 @@ ALWAYS_INLINE void run_matmul(MatmulTileFn *const *tiles, MatmulLowFn *low, size
                                  out + t * out_stride + g * INK_PACK_ROWS, out_stride);
                 t += n;
             }
-            for (size_t g = first; g < end && low != NULL; g++)
+            for (size_t g = first; g < end && low != NULL && n_rows > MATMUL_FUSED; g++)
                 low((const uint8_t *)packed + g * n_group_bytes, n_inputs, input, begin, t - begin,
                     out + begin * out_stride + g * INK_PACK_ROWS, out_stride);
         }
@@ -89,9 +90,9 @@ ALWAYS_INLINE void run_matmul(MatmulTileFn *const *tiles, MatmulLowFn *low, size
     DEFINE_MATMUL_TILE(pack, 7)                                                                    \
     DEFINE_MATMUL_TILE(pack, 8)                                                                    \
     DEFINE_MATMUL_TILE(pack, 9)                                                                    \
-    DEFINE_MATMUL_TILE(pack, 10) DEFINE_MATMUL_TILE(pack, 11) DEFINE_MATMUL_TILE(pack, 12)         \
-        DEFINE_MATMUL_TILE(pack, 13) DEFINE_MATMUL_TILE(pack, 14) DEFINE_MATMUL_TILE(pack, 15)     \
-            DEFINE_MATMUL_TILE(pack, 16)
+    DEFINE_MATMUL_TILE(pack, 10)                                                                   \
+    DEFINE_MATMUL_TILE(pack, 11) DEFINE_MATMUL_TILE(pack, 12) DEFINE_MATMUL_TILE(pack, 13)         \
+        DEFINE_MATMUL_TILE(pack, 14) DEFINE_MATMUL_TILE(pack, 15) DEFINE_MATMUL_TILE(pack, 16)
 
 #define MATMUL_TILES_6(pack)                                                                       \
     tile_##pack##_1, tile_##pack##_2, tile_##pack##_3, tile_##pack##_4, tile_##pack##_5,           \
