@@ -93,8 +93,8 @@ ALWAYS_INLINE void run_matmul(MatmulTileFn *const *tiles, MatmulLowFn *low, size
     DEFINE_MATMUL_TILE(pack, 10)                                                                   \
     DEFINE_MATMUL_TILE(pack, 11)                                                                   \
     DEFINE_MATMUL_TILE(pack, 12)                                                                   \
-    DEFINE_MATMUL_TILE(pack, 13) DEFINE_MATMUL_TILE(pack, 14) DEFINE_MATMUL_TILE(pack, 15)         \
-        DEFINE_MATMUL_TILE(pack, 16)
+    DEFINE_MATMUL_TILE(pack, 13)                                                                   \
+    DEFINE_MATMUL_TILE(pack, 14) DEFINE_MATMUL_TILE(pack, 15) DEFINE_MATMUL_TILE(pack, 16)
 
 #define MATMUL_TILES_6(pack)                                                                       \
     tile_##pack##_1, tile_##pack##_2, tile_##pack##_3, tile_##pack##_4, tile_##pack##_5,           \
