@@ -25,7 +25,8 @@ typedef __m512 Vec;
 #define vec_fmaddsub(a, b, c) _mm512_fmaddsub_ps((a), (b), (c))
 #define vec_max(a, b)         _mm512_max_ps((a), (b))
 #define vec_min(a, b)         _mm512_min_ps((a), (b))
-#define vec_round(a)          _mm512_roundscale_ps((a), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define VEC_ROUND_NEAREST     (_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define vec_round(a)          _mm512_roundscale_ps((a), VEC_ROUND_NEAREST)
 #define vec_scale2(a, n)      _mm512_scalef_ps((a), (n))
 #define vec_select_lt(a, b, x, y)                                                                  \
     _mm512_mask_blend_ps(_mm512_cmp_ps_mask((a), (b), _CMP_LT_OQ), (y), (x))
