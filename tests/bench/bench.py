@@ -29,7 +29,7 @@ def find_peer():
 
 def run_ours(args):
     out = subprocess.run([args.build / "engine/tools/inkling-bench", args.model, "--json", "--repeats", "1",
-                          "--threads", str(args.threads)], capture_output=True, text=True, check=True).stdout
+                          "--threads", str(args.threads), *(["--isa", args.isa] if args.isa else [])], capture_output=True, text=True, check=True).stdout
     rows = [json.loads(x) for x in out.split("\n") if x]
     return {(r["measure"], r["tokens"]): (r["value"], r["unit"]) for r in rows}, rows[0]["kernels"]
 
@@ -59,6 +59,7 @@ def main():
     p.add_argument("--build", type=pathlib.Path, required=True)
     p.add_argument("--model", required=True)
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    p.add_argument("--isa", help="kernel set of ours; llama.cpp keeps what it was built for")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--record", action="store_true", help="append the table to docs/benchmarks.md")
     args = p.parse_args()
