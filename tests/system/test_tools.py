@@ -1,0 +1,137 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""inkling-eval and inkling-bench: the engine without the service, as a person calls it."""
+import json
+import math
+import os
+import pathlib
+import struct
+import subprocess
+import tempfile
+import unittest
+
+from service import BUILD, COUNTING, SOURCE, model_file, programs
+
+
+class ToolsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model = model_file()
+        cls.temp = tempfile.TemporaryDirectory(prefix="inkling-test-")
+        cls.addClassCleanup(cls.temp.cleanup)
+
+    def eval(self, *args, input="", expect=0, model=None):
+        r = subprocess.run([programs()["eval"], args[0], model or self.model, *map(str, args[1:])],
+                           input=input, capture_output=True, text=True, timeout=120)
+        self.assertEqual(r.returncode, expect, f"{args}: {r.stdout[-300:]}{r.stderr[-300:]}")
+        return [json.loads(x) for x in r.stdout.split("\n") if x], r.stderr
+
+    def test_tokenize_and_back(self):
+        text = "Hello, wörld! 123\n\tnext <|im_end|>"
+        (row,), _ = self.eval("tokenize", input=text)
+        self.assertEqual(row["n"], len(row["ids"]))
+        self.assertNotIn(2, row["ids"])
+        (back,), _ = self.eval("detokenize", input=json.dumps(row["ids"]))
+        self.assertEqual(back["text"], text)
+        (special,), _ = self.eval("tokenize", "--special", input="<|im_end|>")
+        self.assertEqual(special["ids"], [2])
+        _, err = self.eval("detokenize", input="[1, 99999999]", expect=1)
+        self.assertIn("49152", err)
+
+    def test_template(self):
+        messages = [{"role": "user", "content": "Hi <|im_end|>"}]
+        (row,), _ = self.eval("template", input=json.dumps(messages))
+        self.assertTrue(row["text"].endswith("<|im_start|>assistant\n"))
+        self.assertEqual(row["ids"].count(2), 2, "the user's own <|im_end|> is text")
+        (row,), _ = self.eval("template", "--no-generation-prompt", input=json.dumps(messages))
+        self.assertFalse(row["text"].endswith("assistant\n"))
+        self.eval("template", input="{}", expect=1)
+
+    def test_logits_are_a_distribution(self):
+        rows, _ = self.eval("logits", "--top", 5, input="The capital of France is")
+        top = rows[-1]["top"]
+        self.assertEqual(len(top), 5)
+        self.assertTrue(all(a["logit"] >= b["logit"] for a, b in zip(top, top[1:])))
+        self.assertLess(sum(math.exp(t["logprob"]) for t in top), 1.0001)
+        path = pathlib.Path(self.temp.name) / "all.f32"
+        rows, _ = self.eval("logits", "--all", path, input="The capital of France is")
+        n = len(path.read_bytes()) // 4
+        self.assertEqual(n % 49152, 0)
+        last = struct.unpack("<49152f", path.read_bytes()[-4 * 49152:])
+        self.assertAlmostEqual(max(last), top[0]["logit"], places=3)
+
+    def test_greedy_is_the_same_on_every_kernel_set_of_this_machine(self):
+        texts = {}
+        for isa in ("ref", "avx2", "avx512"):
+            r = subprocess.run([programs()["eval"], "greedy", self.model, "--tokens", "16"], input=COUNTING,
+                               capture_output=True, text=True, env={**os.environ, "INKLING_ISA": isa}, timeout=120)
+            if r.returncode == 0:
+                texts[isa] = json.loads(r.stdout)["text"]
+            else:
+                self.assertIn(isa, r.stderr)
+        self.assertIn("ref", texts)
+        self.assertEqual(len(set(texts.values())), 1, texts)
+
+    def test_perplexity(self):
+        text = (SOURCE / "tests/data/public-domain.txt").read_text()[:4000]
+        (row,), _ = self.eval("perplexity", input=text)
+        self.assertTrue(5 < row["ppl"] < 100, row)
+        self.assertAlmostEqual(math.exp(row["nll"]), row["ppl"], delta=0.01 * row["ppl"])
+
+    def test_validate(self):
+        (row,), _ = self.eval("validate")
+        self.assertTrue(row["sound"])
+        bad = pathlib.Path(self.temp.name) / "bad.gguf"
+        data = bytearray(self.model.read_bytes())
+        bad.write_bytes(data[:50_000_000])
+        (row,), _ = self.eval("validate", model=bad, expect=1)
+        self.assertFalse(row["sound"])
+        self.assertIn("field", row)
+        # A scale that is not a number, in the middle of the weights.
+        name = b"blk.5.ffn_up.weight"
+        i = data.index(name) + len(name)
+        (offset,) = struct.unpack_from("<Q", data, i + 4 + 16 + 4)
+        start = self.data_offset(data)
+        struct.pack_into("<H", data, start + offset + 20 * 1000, 0x7E00)
+        bad.write_bytes(data)
+        (row,), _ = self.eval("validate", model=bad, expect=1)
+        self.assertIn("blk.5.ffn_up.weight", row["field"] + row["error"])
+
+    @staticmethod
+    def data_offset(data):
+        """Where tensor data begins: the first tensor's offset is 0, the last one ends the file."""
+        last = b"output_norm.weight"
+        i = data.index(last) + len(last)
+        (offset,) = struct.unpack_from("<Q", data, i + 4 + 8 + 4)
+        return len(data) - offset - 576 * 4
+
+    def test_what_is_no_model_is_refused(self):
+        folder = pathlib.Path(self.temp.name)
+        (folder / "empty").write_bytes(b"")
+        (folder / "text").write_text("hello\n")
+        os.mkfifo(folder / "fifo")
+        for name in ("missing", "empty", "text", "fifo", "."):
+            rows, err = self.eval("tokenize", model=folder / name, input="x", expect=1)
+            self.assertTrue(err.strip(), name)
+            self.assertEqual(rows, [])
+
+    def test_wrong_use(self):
+        for args in ([], ["dance", self.model], ["tokenize"], ["greedy", self.model, "--tokens", "-1"],
+                     ["tokenize", self.model, "--wibble"]):
+            r = subprocess.run([programs()["eval"], *args], input="x", capture_output=True, text=True, timeout=20)
+            self.assertEqual(r.returncode, 2, args)
+
+    def test_bench_prints_a_line_for_each_measure(self):
+        r = subprocess.run([BUILD / "engine/tools/inkling-bench", self.model, "--repeats", "1", "--json"],
+                           capture_output=True, text=True, timeout=120)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        rows = [json.loads(x) for x in r.stdout.split("\n") if x]
+        self.assertLessEqual({"prefill", "decode", "decode_4_sessions", "open_cached", "private_dirty"},
+                             {x["measure"] for x in rows})
+        for x in rows:
+            self.assertGreater(x["value"], 0, x)
+            self.assertTrue(x["kernels"] and x["threads"])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2, warnings="ignore")
