@@ -14,6 +14,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 
 
 def find_peer():
@@ -34,8 +35,18 @@ def run_ours(args):
     return {(r["measure"], r["tokens"]): (r["value"], r["unit"]) for r in rows}, rows[0]["kernels"]
 
 
-def run_peer(args, peer):
-    env = {**os.environ, "LD_LIBRARY_PATH": str(peer.parent)}
+def library_path(peer, folder):
+    """The package names its libraries without version links; those go into a folder of our own."""
+    links = peer.parent / "_symlinks.json"
+    if links.exists():
+        for name, target in json.loads(links.read_text()).items():
+            (pathlib.Path(folder) / name).symlink_to(
+                peer.parent / target if (peer.parent / target).exists() else target)
+    return f"{folder}:{peer.parent}"
+
+
+def run_peer(args, peer, libraries):
+    env = {**os.environ, "LD_LIBRARY_PATH": libraries}
     out = subprocess.run([peer, "-m", args.model, "-t", str(args.threads), "-p", "16,128,512", "-n", "128",
                           "-r", "1", "-o", "jsonl"], capture_output=True, text=True, env=env, check=True).stdout
     found = {}
@@ -64,6 +75,8 @@ def main():
     p.add_argument("--record", action="store_true", help="append the table to docs/benchmarks.md")
     args = p.parse_args()
     peer = find_peer()
+    links = tempfile.TemporaryDirectory()
+    libraries = library_path(peer, links.name) if peer else ""
     ours, theirs, kernels = {}, {}, ""
     loads = [os.getloadavg()[0]]
     for _ in range(args.rounds):
@@ -71,7 +84,7 @@ def main():
         for key, (value, unit) in values.items():
             ours.setdefault((*key, unit), []).append(value)
         if peer:
-            for key, value in run_peer(args, peer).items():
+            for key, value in run_peer(args, peer, libraries).items():
                 theirs.setdefault(key, []).append(value)
         loads.append(os.getloadavg()[0])
     model = pathlib.Path(args.model).name
