@@ -4,6 +4,7 @@
 #include "daemon/admission.h"
 
 #include <glib.h>
+#include <string.h>
 
 #include "daemon/bounds.h"
 #include "engine/base/alloc.h"
@@ -17,7 +18,6 @@ typedef struct App {
 struct InkAdmission {
     InkRequest *queued[INK_LIMIT_QUEUED];
     size_t n_queued;
-    size_t n_running; /* in the batch, short ones not counted */
     size_t n_pending_bytes;
     uint64_t turn;
     uint64_t order;
@@ -105,11 +105,27 @@ static bool foreground_runs(const InkAdmission *a)
     return false;
 }
 
+/* A lower class never keeps a better one out: the worker holds places for that (scheduler.h), and
+ * background stands back there, so that it does not even count among its own program's. Counted
+ * afresh, since the class of a running request may change. */
 static bool may_start(const InkAdmission *a, const InkRequest *r)
 {
     if (ink_request_is_short(r))
         return true;
-    if (a->n_running >= INK_LIMIT_RUNNING || get_app(a, r)->n_running >= INK_LIMIT_RUNNING_PER_APP)
+    size_t n_before = 0, n_of_app = 0;
+    GHashTableIter i;
+    gpointer key;
+    g_hash_table_iter_init(&i, a->running);
+    while (g_hash_table_iter_next(&i, &key, NULL)) {
+        const InkRequest *other = key;
+        if (ink_request_is_short(other))
+            continue;
+        bool stands_back =
+            other->priority == INK_PRIORITY_BACKGROUND && other->priority > r->priority;
+        n_before += other->priority <= r->priority;
+        n_of_app += !stands_back && strcmp(other->app_id, r->app_id) == 0;
+    }
+    if (n_before >= INK_LIMIT_RUNNING || n_of_app >= INK_LIMIT_RUNNING_PER_APP)
         return false;
     return r->priority != INK_PRIORITY_BACKGROUND || !foreground_runs(a);
 }
@@ -148,17 +164,14 @@ void ink_admission_start(InkAdmission *a, InkRequest *r)
         return;
     app->n_running++;
     app->last_turn = ++a->turn;
-    a->n_running++;
 }
 
 void ink_admission_remove(InkAdmission *a, InkRequest *r)
 {
     App *app = get_app(a, r);
     bool ran = g_hash_table_remove(a->running, r);
-    if (ran && !ink_request_is_short(r)) {
+    if (ran && !ink_request_is_short(r))
         app->n_running--;
-        a->n_running--;
-    }
     if (!ran && !take_from_queue(a, r))
         return;
     a->n_pending_bytes -= r->bulk_bytes;

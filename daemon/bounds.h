@@ -16,7 +16,7 @@
 /* Waiting and running together: while a model is being loaded nothing runs yet, and the requests
  * that would are no queue. So twenty first callers at once are all served. */
 #define INK_LIMIT_PENDING_PER_APP (INK_LIMIT_QUEUED_PER_APP + INK_LIMIT_RUNNING_PER_APP)
-/* In the worker at a time, all programs together: one batch step. */
+/* In the worker at a time, all programs together, of one class and better ones: one batch step. */
 #define INK_LIMIT_RUNNING         16u
 /* Prompts wait in memfds; so much memory may all of them hold, one prompt being 4 MiB at most. */
 #define INK_LIMIT_PENDING_BYTES   (64u << 20)

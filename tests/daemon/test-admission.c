@@ -168,6 +168,55 @@ static void test_admission_bounds_the_bytes_that_wait(void **state)
     ink_admission_free(a);
 }
 
+static void test_admission_background_takes_no_place_from_others(void **state)
+{
+    (void)state;
+    InkAdmission *a = ink_admission_new();
+    InkRequest *background[INK_LIMIT_RUNNING_PER_APP];
+    for (size_t i = 0; i < INK_LIMIT_RUNNING_PER_APP; i++) {
+        background[i] = add(a, "a", INK_PRIORITY_BACKGROUND);
+        assert_ptr_equal(take(a, 0), background[i]);
+    }
+    InkRequest *more = add(a, "a", INK_PRIORITY_BACKGROUND);
+    assert_null(take(a, 0));
+    /* It stands back in the worker, so the same program need not wait for its end. */
+    InkRequest *typing[INK_LIMIT_RUNNING_PER_APP + 1];
+    for (size_t i = 0; i <= INK_LIMIT_RUNNING_PER_APP; i++)
+        typing[i] = add(a, "a", INK_PRIORITY_TYPING);
+    for (size_t i = 0; i < INK_LIMIT_RUNNING_PER_APP; i++)
+        assert_ptr_equal(take(a, 0), typing[i]);
+    assert_null(take(a, 0));
+    for (size_t i = 0; i <= INK_LIMIT_RUNNING_PER_APP; i++)
+        drop(a, typing[i]);
+    for (size_t i = 0; i < INK_LIMIT_RUNNING_PER_APP; i++)
+        drop(a, background[i]);
+    drop(a, more);
+    ink_admission_free(a);
+}
+
+static void test_admission_lower_classes_cannot_fill_the_worker(void **state)
+{
+    (void)state;
+    InkAdmission *a = ink_admission_new();
+    InkRequest *normal[INK_LIMIT_RUNNING];
+    char app[16];
+    for (size_t i = 0; i < INK_LIMIT_RUNNING; i++) {
+        snprintf(app, sizeof app, "app%zu", i / INK_LIMIT_RUNNING_PER_APP);
+        normal[i] = add(a, app, INK_PRIORITY_NORMAL);
+        assert_ptr_equal(take(a, 0), normal[i]);
+    }
+    InkRequest *extra = add(a, "other", INK_PRIORITY_NORMAL);
+    assert_null(take(a, 0));
+    InkRequest *typing = add(a, "other", INK_PRIORITY_TYPING);
+    assert_ptr_equal(take(a, 0), typing);
+    for (size_t i = 0; i < INK_LIMIT_RUNNING; i++)
+        drop(a, normal[i]);
+    drop(a, extra);
+    drop(a, typing);
+    assert_int_equal(ink_admission_n_running(a), 0);
+    ink_admission_free(a);
+}
+
 static void test_admission_short_requests_need_no_place(void **state)
 {
     (void)state;
@@ -198,6 +247,8 @@ int main(void)
         cmocka_unit_test(test_admission_refuses_more_than_twenty_of_one_program),
         cmocka_unit_test(test_admission_refuses_more_than_sixty_four_in_all),
         cmocka_unit_test(test_admission_bounds_the_bytes_that_wait),
+        cmocka_unit_test(test_admission_background_takes_no_place_from_others),
+        cmocka_unit_test(test_admission_lower_classes_cannot_fill_the_worker),
         cmocka_unit_test(test_admission_short_requests_need_no_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
