@@ -66,6 +66,14 @@ static void harden(void)
     /* A core file would hold prompts. */
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     prctl(PR_SET_DUMPABLE, 0);
+    /* A message that waits for its answer keeps the descriptors that its sender attached, wanted or
+     * not, and sd-bus gives the connection up when it cannot receive one: with the usual soft limit
+     * two callers could end the service. Nothing here uses select(). */
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
     signal(SIGPIPE, SIG_IGN);
 }
 

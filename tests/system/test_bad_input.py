@@ -7,7 +7,7 @@ import pathlib
 import struct
 import unittest
 
-from service import (MODEL_NAME, NAME, PATH, Client, Error, Service, Variant, model_file, run)
+from service import (COUNTING, MODEL_NAME, NAME, PATH, Client, Error, Service, Variant, model_file, run)
 
 STANDARD = "org.freedesktop.DBus.Error."
 OWN = NAME + ".Error."
@@ -95,6 +95,44 @@ class BadModelTest(unittest.TestCase):
         at = data.index(name) + len(name) + 4 + 8 + 4
         data[at:at + 8] = struct.pack("<Q", 1 << 40)
         self.refusal(lambda p: p.write_bytes(data), "ModelInvalid", ["output_norm.weight"])
+
+
+class DescriptorsTest(unittest.TestCase):
+    def test_descriptors_that_nobody_asked_for(self):
+        """Calls that wait keep what came with them; the usual 1024 files must not be the end of the service."""
+        from dbus_next import Message
+
+        async def go(s):
+            read_end, write_end = os.pipe()
+            clients = [Client(s) for _ in range(2)]
+            calls = []
+            daemon = None
+            for c in clients:
+                await c.__aenter__()
+                path = await c.start(COUNTING, max_tokens=4000, temperature=0.0)
+                daemon = daemon or s.daemon_pid()
+                for _ in range(60):
+                    calls.append(asyncio.ensure_future(c.bus.call(Message(
+                        destination=NAME, path=path, interface=f"{NAME}.Request", member="Wait",
+                        unix_fds=[read_end] * 16))))
+                # Answered behind them all, so they have arrived.
+                await asyncio.wait_for(c.call("Manager", "ListModels"), 20)
+            held = len(os.listdir(f"/proc/{daemon}/fd"))
+            async with Client(s) as other:
+                text, _ = await other.call("Text", "Complete", "sa{sv}", ["Hi", {"max-tokens": Variant("u", 2)}])
+            for call in calls:
+                call.cancel()
+            for c in clients:
+                await c.__aexit__()
+            self.assertTrue(s.wait_for(lambda: len(os.listdir(f"/proc/{daemon}/fd")) < 100), "kept for ever")
+            os.close(read_end)
+            os.close(write_end)
+            return daemon, held
+
+        with Service(exec_prefix="prlimit --nofile=1024:8192") as s:
+            daemon, held = run(go(s))
+            self.assertGreater(held, 1024)
+            self.assertEqual(s.daemon_pid(), daemon, s.log_text())
 
 
 class BadCallTest(unittest.TestCase):
