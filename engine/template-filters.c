@@ -291,9 +291,13 @@ static int filter_tojson(InkRender *r, InkValue v, const InkArgs *args, InkValue
     return ink_out_string(&out, ret);
 }
 
-static bool tainted(InkValue v)
+/* Whether a number made from v comes from the user; looks at every byte of a string. */
+static int find_taint(InkRender *r, InkValue v, bool *ret)
 {
-    return v.kind == INK_STRING ? ink_str_tainted(v.string) : v.untrusted;
+    if (v.kind == INK_STRING)
+        INK_TRY(ink_template_charge(r, v.string->n_bytes));
+    *ret = v.kind == INK_STRING ? ink_str_tainted(v.string) : v.untrusted;
+    return 0;
 }
 
 /* Text as a C string; "" when it does not fit a number. */
@@ -313,7 +317,8 @@ static int filter_int(InkRender *r, InkValue v, const InkArgs *args, InkValue *r
     char text[64], *end = text;
     double real = 0.0;
     int64_t value = 0;
-    bool good = ink_value_as_int(v, &value);
+    bool untrusted, good = ink_value_as_int(v, &value);
+    INK_TRY(find_taint(r, v, &untrusted));
     if (!good && v.kind == INK_STRING) {
         number_text(v, text);
         errno = 0;
@@ -328,9 +333,9 @@ static int filter_int(InkRender *r, InkValue v, const InkArgs *args, InkValue *r
         good = real > -9e18 && real < 9e18;
         value = good ? (int64_t)real : 0;
     }
-    *ret = good               ? ink_value_int(value, tainted(v))
+    *ret = good               ? ink_value_int(value, untrusted)
            : fallback != NULL ? *fallback
-                              : ink_value_int(0, tainted(v));
+                              : ink_value_int(0, untrusted);
     return 0;
 }
 
@@ -339,15 +344,16 @@ static int filter_float(InkRender *r, InkValue v, const InkArgs *args, InkValue 
     const InkValue *fallback = ink_args_get(r, args, 0, "default");
     char text[64], *end = text;
     double value = 0.0;
-    bool good = ink_value_as_real(v, &value);
+    bool untrusted, good = ink_value_as_real(v, &value);
+    INK_TRY(find_taint(r, v, &untrusted));
     if (!good && v.kind == INK_STRING) {
         number_text(v, text);
         value = strtod(text, &end);
         good = end != text && end[strspn(end, " \t\n\r")] == '\0';
     }
-    *ret = good               ? ink_value_real(value, tainted(v))
+    *ret = good               ? ink_value_real(value, untrusted)
            : fallback != NULL ? *fallback
-                              : ink_value_real(0.0, tainted(v));
+                              : ink_value_real(0.0, untrusted);
     return 0;
 }
 

@@ -264,6 +264,16 @@ static void test_template_limits(void **state)
                    "endfor %}{{ n.s }}",
                    E2BIG, "nested deeper");
     assert_refused("{{ 'x' * 99999999 }}", E2BIG, "");
+    /* Looking for untrusted bytes walks over the text as well. */
+    static const char *const numbers[] = {"int", "float"};
+    for (size_t i = 0; i < 2; i++) {
+        _cleanup_buffer_ InkBuffer source = INK_BUFFER_INIT;
+        ink_buffer_printf(&source,
+                          "{%% set s = 'x' * 1000000 ~ messages[0].content %%}{%% for i in "
+                          "range(1000) %%}{%% set n = s | %s %%}{%% endfor %%}",
+                          numbers[i]);
+        assert_refused(source.data, E2BIG, "steps");
+    }
     enum { N = 100000 };
     static const char *const repeated[][4] = {
         {"{{ ", "(", "1", ")"},   {"{{ 1", " + 1", "", ""}, {"{{ ", "-", "1", ""},
