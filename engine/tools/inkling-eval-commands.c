@@ -309,13 +309,17 @@ int ink_eval_logits(InkEvalRun *run, InkError *reterr)
 
 /* ------------------------------------------------------------------ greedy */
 
-static uint32_t likeliest(const float *logits, size_t n)
+static int find_likeliest(const float *logits, size_t n, uint32_t *ret, InkError *reterr)
 {
     size_t best = 0;
-    for (size_t i = 1; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        INK_CHECK(isfinite(logits[i]), EBADMSG, reterr,
+                  "the model gives logits that are not finite");
         if (logits[i] > logits[best])
             best = i;
-    return (uint32_t)best;
+    }
+    *ret = (uint32_t)best;
+    return 0;
 }
 
 /* Appends to `drawn`; gives why it ended. */
@@ -324,12 +328,14 @@ static int continue_greedily(InkEngine *e, const InkTokens *ids, size_t n_tokens
 {
     _cleanup_(ink_session_free_p) InkSession *session = NULL;
     const float *logits = NULL;
-    size_t n_vocab = ink_engine_info(e)->n_vocab;
+    /* As the service draws: rows of the embedding beyond the tokens have no text. */
+    size_t n_drawable = ink_tokenizer_n_vocab(ink_engine_tokenizer(e));
     INK_TRY(ink_session_new(e, 0, &session, reterr));
     INK_TRY(ink_session_prefill(session, ids->ids, ids->n, &logits, reterr));
     *ret_why = "length";
     while (drawn->n < n_tokens) {
-        uint32_t token = likeliest(logits, n_vocab);
+        uint32_t token = 0;
+        INK_TRY(find_likeliest(logits, n_drawable, &token, reterr));
         int r = ink_tokens_push(drawn, token);
         INK_CHECK(r == 0, -r, reterr, "out of memory for the tokens");
         if (ink_tokenizer_ends_generation(ink_engine_tokenizer(e), token)) {
@@ -391,7 +397,9 @@ static int score_next(void *userdata, size_t i, const float *logits, InkError *r
     uint32_t next = s->ids[i + 1];
     double nll = log_normaliser(logits, s->n_vocab) - logits[next];
     INK_CHECK(isfinite(nll), EBADMSG, reterr, "the model gives logits that are not finite");
-    INK_TRY(ink_tokenizer_piece(s->tokenizer, next, true, &piece, &n_bytes));
+    INK_CHECK(ink_tokenizer_piece(s->tokenizer, next, true, &piece, &n_bytes) == 0, EINVAL, reterr,
+              "token %" PRIu32 " has no text to be scored, the vocabulary has %zu", next,
+              ink_tokenizer_n_vocab(s->tokenizer));
     s->nll += nll;
     s->n_scored++;
     s->n_bytes += n_bytes;

@@ -72,6 +72,31 @@ class ToolsTest(unittest.TestCase):
         self.assertIn("ref", texts)
         self.assertEqual(len(set(texts.values())), 1, texts)
 
+    def test_greedy_draws_only_tokens_that_have_a_text(self):
+        """This embedding has 131 rows for 109 tokens, and a row without a token wins after this prompt."""
+        model = SOURCE / "tests/data/toy-llama-tied.gguf"
+        (row,), _ = self.eval("greedy", "--tokens", 8, model=model, input="Hello the world 1")
+        self.assertEqual(row["n"], 8)
+        self.assertLess(max(row["ids"]), 109)
+
+    def test_logits_that_are_no_numbers_are_no_answer(self):
+        data = bytearray((SOURCE / "tests/data/toy-llama-q.gguf").read_bytes())
+        last = self.tensor_offset(data, b"blk.2.ffn_down.weight") + 96 * 20
+        start = len(data) - last + self.tensor_offset(data, b"output_norm.weight")
+        struct.pack_into("<f", data, start, math.nan)
+        model = pathlib.Path(self.temp.name) / "nan.gguf"
+        model.write_bytes(data)
+        for command in ("greedy", "perplexity"):
+            rows, err = self.eval(command, model=model, input="Hello", expect=1)
+            self.assertEqual(rows, [])
+            self.assertIn("not finite", err)
+
+    @staticmethod
+    def tensor_offset(data, name):
+        i = data.index(name) + len(name)
+        (n_dims,) = struct.unpack_from("<I", data, i)
+        return struct.unpack_from("<Q", data, i + 4 + 8 * n_dims + 4)[0]
+
     def test_perplexity(self):
         text = (SOURCE / "tests/data/public-domain.txt").read_text()[:4000]
         (row,), _ = self.eval("perplexity", input=text)
