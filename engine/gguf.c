@@ -590,6 +590,17 @@ static int wrong_type(const char *key, InkGgufValueType type, const char *wanted
                      wanted);
 }
 
+static int changed(const char *key, InkError *reterr)
+{
+    return INK_RAISE(EBADMSG, reterr, "metadata \"%s\" has changed since the file was opened", key);
+}
+
+/* The bytes may be a file that somebody writes to: what opening has checked is bounded again. */
+static bool is_whole(const Entry *e)
+{
+    return ink_bytes_left(&e->value) >= scalar_bytes(e->type);
+}
+
 int ink_gguf_get_u32(const InkGguf *g, const char *key, uint32_t min, uint32_t max,
                      const uint32_t *fallback, uint32_t *ret, InkError *reterr)
 {
@@ -602,6 +613,8 @@ int ink_gguf_get_u32(const InkGguf *g, const char *key, uint32_t min, uint32_t m
     }
     if (!is_integer(e.type))
         return wrong_type(key, e.type, "an integer", reterr);
+    if (!is_whole(&e))
+        return changed(key, reterr);
     int64_t value = load_int(e.type, e.value.data + e.value.offset);
     INK_CHECK(value >= (int64_t)min && value <= (int64_t)max, EBADMSG, reterr,
               "metadata \"%s\" is %" PRId64 ", allowed are %" PRIu32 " to %" PRIu32, key, value,
@@ -622,6 +635,8 @@ int ink_gguf_get_f32(const InkGguf *g, const char *key, const float *fallback, f
     }
     float value;
     double wide;
+    if (!is_whole(&e))
+        return changed(key, reterr);
     if (e.type == INK_GGUF_F32) {
         memcpy(&value, e.value.data + e.value.offset, sizeof(value));
     } else if (e.type == INK_GGUF_F64) {
@@ -648,6 +663,8 @@ int ink_gguf_get_bool(const InkGguf *g, const char *key, const bool *fallback, b
     }
     if (e.type != INK_GGUF_BOOL)
         return wrong_type(key, e.type, "a bool", reterr);
+    if (!is_whole(&e))
+        return changed(key, reterr);
     *ret = e.value.data[e.value.offset] != 0;
     return 0;
 }
@@ -664,7 +681,7 @@ int ink_gguf_get_string(const InkGguf *g, const char *key, const InkGgufString *
     }
     if (e.type != INK_GGUF_STRING)
         return wrong_type(key, e.type, "a string", reterr);
-    return read_string(&e.value, SIZE_MAX, ret);
+    return read_string(&e.value, SIZE_MAX, ret) < 0 ? changed(key, reterr) : 0;
 }
 
 int ink_gguf_get_array(const InkGguf *g, const char *key, InkGgufValueType type, InkGgufArray *ret,
@@ -677,14 +694,17 @@ int ink_gguf_get_array(const InkGguf *g, const char *key, InkGgufValueType type,
         return missing(key, reterr);
     if (e.type != INK_GGUF_ARRAY)
         return wrong_type(key, e.type, "an array", reterr);
-    INK_TRY(ink_bytes_u32(&e.value, &element));
-    INK_TRY(ink_bytes_u64(&e.value, &n));
+    if (ink_bytes_u32(&e.value, &element) < 0 || ink_bytes_u64(&e.value, &n) < 0)
+        return changed(key, reterr);
     bool matches = element == (uint32_t)type ||
                    (type == INK_GGUF_I32 && is_integer((InkGgufValueType)element)) ||
                    (type == INK_GGUF_F32 && element == INK_GGUF_F64);
     INK_CHECK(matches, EBADMSG, reterr, "metadata \"%s\" is an array of %s, not of %s", key,
               value_type_name(element),
               type == INK_GGUF_I32 ? "integers" : value_type_name((uint32_t)type));
+    size_t least = element == INK_GGUF_STRING ? 8 : scalar_bytes(element);
+    if (least == 0 || n > ink_bytes_left(&e.value) / least)
+        return changed(key, reterr);
     *ret = (InkGgufArray){
         .type = (InkGgufValueType)element,
         .n = (size_t)n,

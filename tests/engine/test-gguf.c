@@ -492,6 +492,43 @@ static void test_gguf_gets_the_other_types(void **state)
     ink_buffer_done(&b);
 }
 
+/* Where the value behind a key lies: key, type, value. */
+static char *value_of(InkBuffer *b, const char *key)
+{
+    char *at = memmem(b->data, b->size_bytes, key, strlen(key));
+    assert_non_null(at);
+    return at + strlen(key) + 4;
+}
+
+/* The bytes belong to a file that somebody may still write to: what was checked once is not what
+ * is read later. */
+static void test_gguf_survives_bytes_that_change(void **state)
+{
+    (void)state;
+    const uint64_t many = 1u << 30;
+    const uint32_t wider = INK_GGUF_U64;
+    const uint8_t longer = 200;
+    InkBuffer b = INK_BUFFER_INIT;
+    InkGguf *g = open_values(&b);
+    InkError error = {0};
+    InkGgufArray a;
+    InkGgufString text;
+    uint32_t v;
+    memcpy(value_of(&b, "ints") + 4, &many, sizeof(many));
+    assert_int_equal(ink_gguf_get_array(g, "ints", INK_GGUF_I32, &a, &error), -EBADMSG);
+    assert_string_equal(error.message, "metadata \"ints\" has changed since the file was opened");
+    memcpy(value_of(&b, "texts") + 4, &many, sizeof(many));
+    assert_int_equal(ink_gguf_get_array(g, "texts", INK_GGUF_STRING, &a, &error), -EBADMSG);
+    memcpy(value_of(&b, "text"), &longer, sizeof(longer));
+    assert_int_equal(ink_gguf_get_string(g, "text", NULL, &text, &error), -EBADMSG);
+    assert_string_equal(error.message, "metadata \"text\" has changed since the file was opened");
+    memcpy(value_of(&b, "u8") - 4, &wider, sizeof(wider));
+    assert_int_equal(ink_gguf_get_u32(g, "u8", 0, 255, NULL, &v, &error), -EBADMSG);
+    assert_string_equal(error.message, "metadata \"u8\" has changed since the file was opened");
+    ink_gguf_close(g);
+    ink_buffer_done(&b);
+}
+
 static void test_gguf_shows_names_safely(void **state)
 {
     (void)state;
@@ -522,6 +559,7 @@ int main(void)
         cmocka_unit_test(test_gguf_survives_failing_allocations),
         cmocka_unit_test(test_gguf_gets_integers_of_every_width),
         cmocka_unit_test(test_gguf_gets_the_other_types),
+        cmocka_unit_test(test_gguf_survives_bytes_that_change),
         cmocka_unit_test(test_gguf_shows_names_safely),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
