@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import struct
 import subprocess
 import tempfile
@@ -129,6 +130,32 @@ class ToolsTest(unittest.TestCase):
         i = data.index(last) + len(last)
         (offset,) = struct.unpack_from("<Q", data, i + 4 + 8 + 4)
         return len(data) - offset - 576 * 4
+
+    def test_changed_fields_are_refused_or_run(self):
+        """Every number of the toy's header, one at a time, becomes one that it should not be: an answer
+        or one line that says why not, and never a crash."""
+        good = (SOURCE / "tests/data/toy-llama-q.gguf").read_bytes()
+        bad = pathlib.Path(self.temp.name) / "changed.gguf"
+        places = []
+        for m in re.finditer(rb"llama[.][a-z_.]+(?=[\x04\x06]\0\0\0)|tokenizer[.]ggml[.][a-z]+_token_id", good):
+            places += [(m.end() + 4, struct.pack("<I", v))
+                       for v in (0, 1, 7, 33, 0x7F800000, 0x7FC00000, 0x80000000, 0xFFFFFFFF)]
+        for name in (b"token_embd.weight", b"output_norm.weight", b"blk.0.attn_q.weight", b"blk.2.ffn_down.weight"):
+            at = good.index(name) + len(name)
+            (n_dims,) = struct.unpack_from("<I", good, at)
+            places += [(at, struct.pack("<I", v)) for v in (0, 3, 5)]
+            places += [(at + 4 + 8 * d, struct.pack("<Q", v))
+                       for d in range(n_dims) for v in (0, 1, 33, 1 << 32, 1 << 61, 2**64 - 1)]
+            places += [(at + 4 + 8 * n_dims, struct.pack("<I", v)) for v in (0, 1, 2, 8, 12, 2**32 - 1)]
+            places += [(at + 8 + 8 * n_dims, struct.pack("<Q", v)) for v in (1, 32, 1 << 20, 2**64 - 32)]
+        self.assertGreater(len(places), 150)
+        for at, value in places:
+            bad.write_bytes(good[:at] + value + good[at + len(value):])
+            for args in (["validate", bad], ["greedy", bad, "--tokens", "2", "--threads", "1"]):
+                r = subprocess.run([programs()["eval"], *args], input="Hi", capture_output=True, text=True, timeout=60)
+                lines = (r.stdout + r.stderr).strip().split("\n")
+                self.assertIn(r.returncode, (0, 1), (at, value, args[0], lines))
+                self.assertTrue(len(lines) == 1 and lines[0], (at, value, args[0], lines))
 
     def test_what_is_no_model_is_refused(self):
         folder = pathlib.Path(self.temp.name)
