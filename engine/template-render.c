@@ -382,8 +382,11 @@ static int evaluate_call(InkRender *r, const InkNode *node, InkValue *ret)
         return INK_FAIL(r, EINVAL, "'%.60s' is undefined and cannot be called", name);
     if (value.kind != INK_BUILTIN)
         return INK_FAIL(r, EINVAL, "%s cannot be called", ink_value_kind_name(value));
-    return is_method ? ink_template_method(r, object, name, &args, ret)
-                     : call_function(r, name, &args, ret);
+    if (is_method)
+        return ink_template_method(r, object, name, &args, ret);
+    if (!ink_template_is_function(name))
+        return INK_FAIL(r, EOPNOTSUPP, "calling a function as '%.60s' is not supported", name);
+    return call_function(r, name, &args, ret);
 }
 
 static int evaluate_filter(InkRender *r, const InkNode *node, InkValue *ret)

@@ -235,6 +235,8 @@ static void test_template_refusals_name_the_thing_and_line(void **state)
          "line 2: the template refuses the conversation: No system!"},
         {"{{ nope.x }}", EINVAL, "undefined"},
         {"{{ strftime_now('%Y') }}", EINVAL, "'strftime_now' is undefined"},
+        {"{% set f = range %}{{ f(3) }}", EOPNOTSUPP, "calling a function as 'f'"},
+        {"{% set f = 'a'.upper %}{{ f() }}", EOPNOTSUPP, "calling a function as 'f'"},
         {"{{ 1 + 'a' }}", EINVAL, "operator '+'"},
         {"{{ 1 // 0 }}", EINVAL, "division by zero"},
         {"{{ 9223372036854775807 + 1 }}", E2BIG, "64 bits"},
