@@ -18,6 +18,9 @@
 #define POLL_USEC        500u
 /* Ids that are turned into text at a time, so that the limit on the text is seen early. */
 #define DECODE_CHUNK_IDS 4096u
+/* Waiting frames are answered for about this long, then those being written have a step, and the
+ * socket is looked at: a prompt of some megabytes takes longer alone. */
+#define FRAMES_USEC      20000u
 
 /* A frame to the worker has no tail, so this is all of it. */
 typedef struct WaitingFrame {
@@ -78,8 +81,34 @@ static bool get_waiting(Worker *w)
     return true;
 }
 
-/* CANCEL and CREDIT of a known answer count at once; everything else keeps its turn, and so does a
- * CANCEL whose GENERATE still waits. */
+/* The request that waits under this id, if any. */
+static WaitingFrame *find_waiting(Worker *w, uint64_t id)
+{
+    for (size_t i = 0; i < w->n_waiting; i++) {
+        WaitingFrame *f = &w->waiting[(w->first_waiting + i) % MAX_WAITING];
+        InkWireHeader h;
+        memcpy(&h, f->bytes, sizeof(h));
+        if (h.id == id && (h.type == INK_WIRE_GENERATE || h.type == INK_WIRE_TOKENIZE ||
+                           h.type == INK_WIRE_DETOKENIZE))
+            return f;
+    }
+    return NULL;
+}
+
+/* Its place is left to a CANCEL of an id that is gone, which does nothing. */
+static int cancel_waiting(Worker *w, WaitingFrame *f)
+{
+    for (size_t i = 0; i < f->n_fds; i++)
+        close(f->fds[i]);
+    f->n_fds = 0;
+    memcpy(f->bytes, w->frame.bytes, sizeof(InkWireHeader));
+    InkWireFinished finished = {.header = {.type = INK_WIRE_FINISHED, .id = w->frame.header.id},
+                                .reason = INK_WIRE_REASON_CANCELLED};
+    return ink_worker_send(w->socket, &finished.header, sizeof(finished), NULL, 0);
+}
+
+/* CANCEL and CREDIT of a known answer count at once, and so does a CANCEL of what still waits;
+ * everything else keeps its turn. */
 static int take_frame(Worker *w, InkError *reterr)
 {
     const InkWireHeader *h = &w->frame.header;
@@ -90,6 +119,11 @@ static int take_frame(Worker *w, InkError *reterr)
     }
     if (known && h->type == INK_WIRE_CREDIT)
         return ink_scheduler_credit(w->scheduler, h->id, w->frame.credit.more_bytes, reterr);
+    WaitingFrame *waiting = h->type == INK_WIRE_CANCEL ? find_waiting(w, h->id) : NULL;
+    if (waiting != NULL) {
+        int r = cancel_waiting(w, waiting);
+        return r < 0 ? INK_RAISE(-r, reterr, "sending a frame failed: errno %d", -r) : 0;
+    }
     put_waiting(w);
     return 0;
 }
@@ -355,15 +389,26 @@ static int on_frame(Worker *w, InkError *reterr)
 
 /* -- the loop ---------------------------------------------------------------------------------- */
 
-static int serve_once(Worker *w, InkError *reterr)
+static int answer_waiting(Worker *w, InkError *reterr)
 {
-    bool runnable = w->scheduler != NULL && ink_scheduler_is_runnable(w->scheduler);
-    INK_TRY(take_in(w, !runnable && w->n_waiting == 0, reterr));
+    uint64_t begin = ink_clock_monotonic_usec();
     while (get_waiting(w)) {
         int r = on_frame(w, reterr);
         ink_wire_frame_done(&w->frame);
         INK_TRY(r);
+        if (ink_clock_monotonic_usec() - begin >= FRAMES_USEC)
+            break;
     }
+    return 0;
+}
+
+static int serve_once(Worker *w, InkError *reterr)
+{
+    bool runnable = w->scheduler != NULL && ink_scheduler_is_runnable(w->scheduler);
+    INK_TRY(take_in(w, !runnable && w->n_waiting == 0, reterr));
+    if (w->scheduler != NULL)
+        INK_TRY(ink_scheduler_settle(w->scheduler)); /* what was cancelled ends before more comes */
+    INK_TRY(answer_waiting(w, reterr));
     if (w->scheduler == NULL)
         return 0;
     INK_TRY(ink_scheduler_settle(w->scheduler));

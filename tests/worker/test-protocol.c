@@ -305,6 +305,39 @@ static void test_protocol_credit_and_cancel_reach_a_parked_answer(void **state)
     hang_up();
 }
 
+/* Prompts that take long to read hold up neither a cancel of others nor their own. */
+static void test_protocol_cancel_overtakes_long_prompts(void **state)
+{
+    enum { N_BYTES = 1 << 20, FIRST = 3, LAST = 10 };
+    (void)state;
+    begin();
+    load();
+    InkWireGenerate parked = make_request(2, 3, 100);
+    parked.credit_bytes = 0;
+    send_prompt(parked, "hello and");
+    size_t n_before = n_frames;
+    while (n_frames == n_before) /* its progress: it is in the scheduler */
+        assert_true(receive_answer(wire[0], 0));
+    char *prompt = malloc(N_BYTES + 1);
+    assert_non_null(prompt);
+    memset(prompt, '7', N_BYTES);
+    prompt[N_BYTES] = '\0';
+    for (uint64_t id = FIRST; id <= LAST; id++)
+        send_prompt(make_request(id, 1, 8), prompt);
+    free(prompt);
+    send_header(INK_WIRE_CANCEL, 2);
+    send_header(INK_WIRE_CANCEL, LAST);
+    for (uint64_t id = 2; id <= LAST; id++)
+        wait_for(id);
+    assert_int_equal(answers[2].finished.reason, INK_WIRE_REASON_CANCELLED);
+    assert_false(answers[LAST].failed);
+    assert_int_equal(answers[LAST].finished.reason, INK_WIRE_REASON_CANCELLED);
+    assert_true(answers[FIRST].failed && answers[LAST - 1].failed);
+    assert_true(answers[2].ended_at < answers[LAST - 1].ended_at);
+    assert_true(answers[LAST].ended_at < answers[LAST - 1].ended_at);
+    hang_up();
+}
+
 static void test_protocol_hanging_up_in_the_middle_ends_the_worker(void **state)
 {
     (void)state;
@@ -438,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_protocol_many_ids_and_much_text_come_in_pieces),
         cmocka_unit_test(test_protocol_users_mistakes_fail_alone),
         cmocka_unit_test(test_protocol_credit_and_cancel_reach_a_parked_answer),
+        cmocka_unit_test(test_protocol_cancel_overtakes_long_prompts),
         cmocka_unit_test(test_protocol_hanging_up_in_the_middle_ends_the_worker),
         cmocka_unit_test(test_protocol_not_a_number_fails_the_request_and_not_the_worker),
         cmocka_unit_test(test_protocol_broken_frames_end_the_connection),
