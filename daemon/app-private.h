@@ -23,6 +23,7 @@ struct InkApp {
 
     InkStoreThread *store;
     bool memory_enabled;
+    bool memory_known; /* the store has answered once, or cannot be opened */
     bool stopping;
 
     /* tasks.c */

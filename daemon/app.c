@@ -13,6 +13,7 @@
 static void on_memory_known(void *userdata, const InkError *error, bool enabled)
 {
     InkApp *app = userdata;
+    app->memory_known = true;
     if (error != NULL) {
         ink_log_warning("store: %s", error->message);
         return;
@@ -27,6 +28,11 @@ static int start_store(InkApp *app, const InkAppOptions *options, InkError *rete
 {
     INK_TRY(ink_store_thread_start(app->event, options->data_folder, &app->store, reterr));
     return ink_store_job_memory_enabled(app->store, on_memory_known, app, reterr);
+}
+
+bool ink_app_is_ready(const InkApp *app)
+{
+    return app->memory_known;
 }
 
 int ink_app_new(sd_event *event, const InkAppOptions *options, InkApp **ret, InkError *reterr)

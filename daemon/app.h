@@ -36,6 +36,9 @@ typedef struct InkAppEvents {
 /* Strings of the options are copied. Starts no worker. */
 INK_MUST_CHECK int ink_app_new(sd_event *event, const InkAppOptions *options, InkApp **ret,
                                InkError *reterr);
+/* The store has said whether memory is on, or that it cannot be opened: before that, what a caller
+ * reads of it would be a guess. */
+bool ink_app_is_ready(const InkApp *app);
 /* Ends what is left as ink_app_stop() does, then stops the store. */
 InkApp *ink_app_free(InkApp *app);
 INK_DEFINE_CLEANUP(InkApp, ink_app_free, ink_app_free_p)

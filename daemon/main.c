@@ -21,6 +21,7 @@
 #include "daemon/app.h"
 #include "daemon/guard.h"
 #include "daemon/log.h"
+#include "engine/base/clock.h"
 #include "engine/base/cleanup.h"
 #include "ink-config.h"
 #include "ipc/bus.h"
@@ -240,6 +241,23 @@ static int open_bus(Program *p)
                                "Disconnected", on_bus_lost, p);
 }
 
+/* A large store that was not closed cleanly is checked when it is opened; past this it goes on
+ * beside the first calls, which then wait for it themselves. */
+#define STORE_WAIT_USEC (5 * 1000000u)
+
+static int wait_for_store(Program *p, InkError *reterr)
+{
+    uint64_t end = ink_clock_monotonic_usec() + STORE_WAIT_USEC;
+    for (uint64_t now = ink_clock_monotonic_usec(); !ink_app_is_ready(p->app) && now < end;
+         now = ink_clock_monotonic_usec()) {
+        int r = sd_event_run(p->event, end - now);
+        INK_CHECK(r >= 0, -r, reterr, "event loop: %s", strerror(-r));
+        if (sd_event_get_state(p->event) == SD_EVENT_FINISHED)
+            return INK_RAISE(ESHUTDOWN, reterr, "asked to end while starting");
+    }
+    return 0;
+}
+
 static int start(Program *p, InkError *reterr)
 {
     int r = sd_event_default(&p->event);
@@ -260,6 +278,7 @@ static int start(Program *p, InkError *reterr)
     INK_TRY(ink_app_new(p->event, &options, &p->app, reterr));
     INK_TRY(ink_bus_new(p->bus, p->event, ink_app_ops(), p->app, &p->service, reterr));
     ink_app_set_events(p->app, &app_events, p);
+    INK_TRY(wait_for_store(p, reterr));
     /* Last: whoever sees the name gets answers. */
     return ink_bus_claim_name(p->service, reterr);
 }

@@ -62,7 +62,7 @@ done
 
 complete() {
     as_user busctl --user call org.inkling.Inkling1 /org/inkling/Inkling1 org.inkling.Inkling1.Text \
-        Complete 'sa{sv}' "Once upon a time" 1 max-tokens u 4
+        Complete 'sa{sv}' "1, 2, 3, 4, 5, 6, 7," 2 max-tokens u 4 temperature d 0
 }
 main_pid() { as_user systemctl --user show -p MainPID --value inkling.service; }
 locked_in() { # PID

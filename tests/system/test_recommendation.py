@@ -96,7 +96,7 @@ class RecommendationTest(unittest.TestCase):
                 async with Client(self.service) as c:
                     await set_memory(c, True)
                     pid = self.service.daemon_pid()
-                    stop_at = 150 + 170 * round_number
+                    stop_at = 150 + 80 * round_number
 
                     async def observe(i):
                         text = f"command {round_number}-{i}"

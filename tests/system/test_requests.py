@@ -122,8 +122,8 @@ class RequestTest(unittest.TestCase):
                 # Newlines and quotes make the pipe fill fast; the text is far more than 64 KiB as JSON.
                 paths = [await c.start_pipe("Say: ", max_tokens=4096, top_k=0, temperature=2.0,
                                             **{"linger_usec": 0}) for _ in range(2)]
-                text, result = await d.call("Text", "Complete", "sa{sv}",
-                                            ["Hello", {"max-tokens": Variant("u", 30)}])
+                text, result = await d.call("Text", "Complete", "sa{sv}", [
+                    COUNTING, {"max-tokens": Variant("u", 30), "temperature": Variant("d", 0.0)}])
                 self.assertEqual(result["output-tokens"].value, 30)
                 for path, fd in paths:
                     os.close(fd)  # a closed pipe cancels
@@ -235,7 +235,7 @@ class WorkerDeathTest(unittest.TestCase):
         async def body():
             async with Client(self.service) as c:
                 call = asyncio.ensure_future(c.call("Text", "Complete", "sa{sv}", [
-                    LONG, {"max-tokens": Variant("u", 4)}]))
+                    LONG + COUNTING, {"max-tokens": Variant("u", 4), "temperature": Variant("d", 0.0)}]))
                 await asyncio.sleep(0.15)
                 os.kill(self.service.worker_pid(), signal.SIGKILL)
                 text, result = await call

@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from service import (BUILD, FULL, MODEL_NAME, NAME, PATH, SANITIZED, SOURCE, Client, Error, Service,
+from service import (BUILD, COUNTING, FULL, MODEL_NAME, NAME, PATH, SANITIZED, SOURCE, Client, Error, Service,
                      alive, cpu_ticks, programs, run, model_file)
 
 
@@ -22,7 +22,7 @@ class ServiceTest(unittest.TestCase):
         with Service() as s:
             self.assertIsNone(s.daemon_pid())
             r = s.busctl("call", NAME, PATH, f"{NAME}.Text", "Complete", "sa{sv}",
-                         "Once upon a time", 1, "max-tokens", "u", 16)
+                         COUNTING, 2, "max-tokens", "u", 16, "temperature", "d", 0)
             self.assertRegex(r.stdout, r'^sa\{sv\} ".+" \d+ ')
             self.assertIn('"output-tokens" u 16', r.stdout)
             self.assertIsNotNone(s.daemon_pid())
