@@ -30,7 +30,7 @@ struct InkScheduler {
     InkEngine *engine;
     InkSampler *sampler;
     int socket;
-    size_t max_kv_bytes, kv_bytes;               /* limit, and set aside for running generations */
+    size_t max_kv_bytes;
     InkGeneration *generations[MAX_GENERATIONS]; /* in order of arrival */
     size_t n;
     size_t turn; /* who is served first among equals */
@@ -124,10 +124,7 @@ int ink_scheduler_add(InkScheduler *s, InkGeneration **g, InkError *reterr)
 
 static void drop(InkScheduler *s, size_t index)
 {
-    InkGeneration *g = s->generations[index];
-    if (g->state != INK_GENERATION_QUEUED)
-        s->kv_bytes -= g->kv_bytes;
-    ink_generation_free(g);
+    ink_generation_free(s->generations[index]);
     memmove(&s->generations[index], &s->generations[index + 1],
             (s->n - index - 1) * sizeof(s->generations[0]));
     s->n--;
@@ -148,11 +145,15 @@ static int fail(InkScheduler *s, InkGeneration *g, int code, const char *message
 
 static bool has_place(const InkScheduler *s, const InkGeneration *g)
 {
-    size_t n_running = 0;
-    for (size_t i = 0; i < s->n; i++)
+    size_t n_running = 0, kv_bytes = 0;
+    for (size_t i = 0; i < s->n; i++) {
         n_running += ink_generation_is_runnable(s->generations[i]);
+        /* One at its end, whose text waits for its reader, has no session any more. */
+        if (s->generations[i]->session != NULL)
+            kv_bytes += s->generations[i]->kv_bytes;
+    }
     return n_running < max_running_of_class[g->priority] &&
-           g->kv_bytes <= s->max_kv_bytes - s->kv_bytes;
+           g->kv_bytes <= s->max_kv_bytes - kv_bytes;
 }
 
 /* The best class first, then who came first; behind one that does not fit nobody of its class or a
@@ -179,7 +180,6 @@ static int admit(InkScheduler *s)
             continue;
         }
         g->state = INK_GENERATION_PREFILL;
-        s->kv_bytes += g->kv_bytes;
     }
     for (size_t i = 0; i < s->n; i++)
         if (s->generations[i]->state == INK_GENERATION_QUEUED && s->generations[i]->told_usec == 0)

@@ -571,6 +571,23 @@ static void test_scheduler_waits_for_key_and_value_memory(void **state)
     finish();
 }
 
+static void test_scheduler_ended_answer_frees_its_keys_and_values(void **state)
+{
+    (void)state;
+    begin(100 * ink_engine_info(engine)->kv_bytes_per_token);
+    InkWireGenerate parked = make_request(1, 3, 1);
+    parked.credit_bytes = 0;
+    parked.temperature = 0.0f;
+    add(parked, "hello and"); /* at its end after one token, whose text nobody takes */
+    add(make_request(2, 2, 60), "hello");
+    settle();
+    assert_true(answers[2].queued);
+    run_to_end();
+    assert_false(answers[1].ended);
+    assert_true(answers[2].ended && !answers[2].failed);
+    finish();
+}
+
 static void test_scheduler_request_without_memory_leaves_nothing_behind(void **state)
 {
     (void)state;
@@ -622,6 +639,7 @@ int main(void)
         cmocka_unit_test(test_scheduler_answer_ends_where_the_window_does),
         cmocka_unit_test(test_scheduler_request_without_memory_leaves_nothing_behind),
         cmocka_unit_test(test_scheduler_waits_for_key_and_value_memory),
+        cmocka_unit_test(test_scheduler_ended_answer_frees_its_keys_and_values),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
