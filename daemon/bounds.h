@@ -35,6 +35,8 @@
 #define INK_LIMIT_STALL_USEC      2000000u
 /* Without a cancel nobody is waiting for the stop, and a swapping machine may be slow. */
 #define INK_LIMIT_SILENCE_USEC    30000000u
+/* Loading shows no life while the kernel reads: 4 GB from a slow disk take a minute and more. */
+#define INK_LIMIT_LOAD_USEC       600000000u
 /* A worker that shows life but does not end a cancelled request is broken as well. */
 #define INK_LIMIT_CANCEL_USEC     10000000u
 /* From exec to READY: a few milliseconds of sealing. */

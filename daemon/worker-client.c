@@ -78,6 +78,7 @@ int ink_worker_new(sd_event *event, const char *program, const InkWorkerTimes *t
     w->program = g_strdup(program);
     w->times = (InkWorkerTimes){
         .start_usec = or_default(times->start_usec, INK_LIMIT_START_USEC),
+        .load_usec = or_default(times->load_usec, INK_LIMIT_LOAD_USEC),
         .stall_usec = or_default(times->stall_usec, INK_LIMIT_STALL_USEC),
         .silence_usec = or_default(times->silence_usec, INK_LIMIT_SILENCE_USEC),
         .cancel_usec = or_default(times->cancel_usec, INK_LIMIT_CANCEL_USEC),
@@ -264,7 +265,7 @@ static uint64_t stall_time(InkWorker *w)
     if (w->state == INK_WORKER_STARTING)
         return w->last_sign_usec + w->times.start_usec;
     if (w->state == INK_WORKER_LOADING)
-        return w->last_sign_usec + w->times.silence_usec;
+        return w->last_sign_usec + w->times.load_usec;
 
     uint64_t at = UINT64_MAX;
     bool any_parked = false, any_owed = false, any_waits = false;

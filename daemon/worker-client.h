@@ -45,7 +45,7 @@ typedef struct InkWorkerEvents {
 
 /* How long the worker may be silent; zero fields mean the bounds of bounds.h. For tests. */
 typedef struct InkWorkerTimes {
-    uint64_t start_usec, stall_usec, silence_usec, cancel_usec;
+    uint64_t start_usec, load_usec, stall_usec, silence_usec, cancel_usec;
 } InkWorkerTimes;
 
 INK_MUST_CHECK int ink_worker_new(sd_event *event, const char *program, const InkWorkerTimes *times,

@@ -80,6 +80,7 @@ static inline void world_start(World *w)
         .network_guard = "none",
         .config = &w->config,
         .times = {.start_usec = 700000,
+                  .load_usec = 300000,
                   .stall_usec = 100000,
                   .silence_usec = 300000,
                   .cancel_usec = 500000},
