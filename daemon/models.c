@@ -230,7 +230,8 @@ int ink_models_open_cache(const char *cache_folder, const InkModelIdentity *iden
 {
     char name[64];
     cache_name(identity, name);
-    if (mkdir(cache_folder, 0700) < 0 && errno != EEXIST)
+    /* A new user has no ~/.cache yet. */
+    if (g_mkdir_with_parents(cache_folder, 0700) < 0)
         return -1;
     _cleanup_close_ int folder = open(cache_folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct stat st;

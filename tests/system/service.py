@@ -47,7 +47,7 @@ class Service:
     def __init__(self, model=True, exec_prefix="", model_path=None, config=None):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="inkling-test-"))
         self.root.chmod(0o700)
-        for name in ("run/dbus-1/services", "home", "data/inkling/models", "cache", "config/inkling"):
+        for name in ("run/dbus-1/services", "home", "data/inkling/models", "config/inkling"):
             (self.root / name).mkdir(parents=True, mode=0o700)
         for folder in ("run", "data", "data/inkling", "data/inkling/models"):
             (self.root / folder).chmod(0o700)

@@ -180,6 +180,12 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(s.property("Manager", "State"), "idle")
         begin = time.monotonic()
         s.busctl("call", NAME, PATH, f"{NAME}.Text", "Complete", "sa{sv}", "Hi", 1, "max-tokens", "u", 1)
+        cached = list((s.root / "cache/inkling").glob("*.pack"))
+        self.assertEqual(len(cached), 1, "a new user has no cache folder; it is made")
+        maps = open(f"/proc/{s.worker_pid()}/smaps_rollup").read() if os.geteuid() == 0 else ""
+        for line in maps.split("\n"):
+            if line.startswith("Private_Dirty:"):
+                self.assertLess(int(line.split()[1]), 60 * 1024, "weights are mapped, not copied")
         print(f"return of the worker to the first token: {(time.monotonic() - begin) * 1e3:.0f} ms")
         self.assertEqual(s.property("Manager", "State"), "ready")
 
