@@ -263,36 +263,11 @@ ALWAYS_INLINE void low_quant(const void *packed, size_t n_inputs, const InkMatmu
         vec_store(out, vec_add(vec_load(out), lows[c]));
 }
 
-ALWAYS_INLINE void tile_q4_1(const void *packed, size_t n_inputs, const InkMatmulInput *input,
-                             size_t t, float *out, size_t out_stride, const int nc)
-{
-    tile_quant(packed, n_inputs, input, t, out, out_stride, true, nc);
-}
-
-ALWAYS_INLINE void tile_q8_0(const void *packed, size_t n_inputs, const InkMatmulInput *input,
-                             size_t t, float *out, size_t out_stride, const int nc)
-{
-    tile_quant(packed, n_inputs, input, t, out, out_stride, false, nc);
-}
-
-static void low_q4_1(const void *packed, size_t n_inputs, const InkMatmulInput *input, size_t t,
-                     size_t n, float *out, size_t out_stride)
-{
-    low_quant(packed, n_inputs, input, t, n, out, out_stride, true);
-}
-
-static void low_q8_0(const void *packed, size_t n_inputs, const InkMatmulInput *input, size_t t,
-                     size_t n, float *out, size_t out_stride)
-{
-    low_quant(packed, n_inputs, input, t, n, out, out_stride, false);
-}
+#include "engine/kernels/quant-tile-tmpl.h"
 
 DEFINE_MATMUL(f32, 16, NULL, n_inputs *INK_PACK_ROWS * sizeof(float))
 DEFINE_MATMUL(q4_1, 16, low_q4_1, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1))
 DEFINE_MATMUL(q8_0, 16, low_q8_0, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0))
-
-/* Blocks whose largest value is below this count as zero, as in kernels-ref.c. */
-#define TINY_BLOCK 1e-30f
 
 /* As in kernels-ref.c, which says in which order. */
 static float fine_threshold(const float *x, size_t n_inputs)
@@ -319,7 +294,7 @@ ALWAYS_INLINE bool quantize_block(const float *x, float threshold, InkQuantBlock
     float max_value;
     memcpy(&max_value, &bits, sizeof max_value);
 
-    if (__builtin_expect(bits >= 0x7f800000 || max_value < TINY_BLOCK, 0)) {
+    if (__builtin_expect(bits >= 0x7f800000 || max_value < INK_TINY_BLOCK, 0)) {
         float d = bits >= 0x7f800000 ? NAN : 0;
         *out = (InkQuantBlock){.d = d, .d_sum = d};
         return false;

@@ -13,9 +13,6 @@
 
 #include "engine/kernels/pack.h"
 
-/* Blocks whose largest value is below this count as zero: its reciprocal would overflow. */
-#define TINY_BLOCK 1e-30f
-
 static void matmul_f32(const void *packed, size_t group_begin, size_t group_end, size_t n_inputs,
                        const InkMatmulInput *input, size_t n_rows, float *out, size_t out_stride)
 {
@@ -141,7 +138,7 @@ static bool quantize_block(const float *x, float threshold, InkQuantBlock *out)
         all_finite = all_finite && isfinite(x[k]);
     }
     *out = (InkQuantBlock){.d = all_finite ? 0 : NAN, .d_sum = all_finite ? 0 : NAN};
-    if (!all_finite || max < TINY_BLOCK)
+    if (!all_finite || max < INK_TINY_BLOCK)
         return false;
     float inverse = 127.0f / max;
     bool fine = max > threshold;

@@ -38,6 +38,9 @@
  * The bar is 98 %; 3.0 is too near to it. */
 #define INK_FINE_KAPPA 2.5f
 
+/* Blocks whose largest value is below this count as zero: its reciprocal would overflow. */
+#define INK_TINY_BLOCK 1e-30f
+
 typedef struct InkQuantBlock {
     int8_t q[INK_PACK_K];
     float d;
