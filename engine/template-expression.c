@@ -180,8 +180,7 @@ static bool at_keyword_argument(const InkParser *p)
 /* The arguments behind an opening parenthesis that was passed. */
 static int parse_args(InkParser *p, InkNode *node)
 {
-    size_t capacity = 0, n = 0;
-    InkArg *args = NULL;
+    InkArgList args = {0};
     while (!ink_parser_at_op(p, ")")) {
         if (ink_parser_at_op(p, "*") || ink_parser_at_op(p, "**"))
             return INK_PARSE_FAIL(p, EOPNOTSUPP, "unpacking arguments with '*' is not supported");
@@ -189,24 +188,16 @@ static int parse_args(InkParser *p, InkNode *node)
         if (at_keyword_argument(p)) {
             arg.name = p->at->name;
             p->at += 2;
-        } else if (n != 0 && args[n - 1].name != 0) {
+        } else if (args.n != 0 && args.items[args.n - 1].name != 0) {
             return INK_PARSE_FAIL(p, EBADMSG, "an argument without a name follows one with a name");
         }
         INK_TRY(ink_parser_expression(p, &arg.value));
-        if (n == capacity) {
-            InkArg *grown;
-            capacity = capacity != 0 ? capacity * 2 : 4;
-            INK_TRY(ink_parser_allocate(p, capacity, sizeof(InkArg), &grown));
-            if (n != 0)
-                memcpy(grown, args, n * sizeof(InkArg));
-            args = grown;
-        }
-        args[n++] = arg;
+        INK_TRY(ink_parser_add_arg(p, &args, &arg));
         if (!ink_parser_skip_op(p, ","))
             break;
     }
-    node->args = args;
-    node->n_args = n;
+    node->args = args.items;
+    node->n_args = args.n;
     return ink_parser_expect_op(p, ")");
 }
 

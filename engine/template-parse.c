@@ -149,8 +149,7 @@ static int parse_set(InkParser *p, const InkNode **ret)
 
 static int parse_parameters(InkParser *p, InkNode *macro)
 {
-    InkArg *args = NULL;
-    size_t n = 0, capacity = 0;
+    InkArgList args = {0};
     INK_TRY(ink_parser_expect_op(p, "("));
     while (!ink_parser_at_op(p, ")")) {
         InkArg arg = {.name = p->at->name};
@@ -158,20 +157,12 @@ static int parse_parameters(InkParser *p, InkNode *macro)
         p->bound[arg.name] = true;
         if (ink_parser_skip_op(p, "="))
             INK_TRY(ink_parser_expression(p, &arg.value));
-        if (n == capacity) {
-            InkArg *grown;
-            capacity = capacity != 0 ? capacity * 2 : 4;
-            INK_TRY(ink_parser_allocate(p, capacity, sizeof(InkArg), &grown));
-            if (n != 0)
-                memcpy(grown, args, n * sizeof(InkArg));
-            args = grown;
-        }
-        args[n++] = arg;
+        INK_TRY(ink_parser_add_arg(p, &args, &arg));
         if (!ink_parser_skip_op(p, ","))
             break;
     }
-    macro->args = args;
-    macro->n_args = n;
+    macro->args = args.items;
+    macro->n_args = args.n;
     return ink_parser_expect_op(p, ")");
 }
 

@@ -111,6 +111,27 @@ static inline int ink_parser_add(InkParser *p, InkNodes *nodes, const InkNode *n
     return 0;
 }
 
+/* A growing list of arguments or parameters, in the arena. */
+typedef struct InkArgList {
+    InkArg *items;
+    size_t n, capacity;
+} InkArgList;
+
+static inline int ink_parser_add_arg(InkParser *p, InkArgList *args, const InkArg *arg)
+{
+    if (args->n == args->capacity) {
+        size_t capacity = args->capacity != 0 ? args->capacity * 2 : 4;
+        InkArg *items;
+        INK_TRY(ink_parser_allocate(p, capacity, sizeof(InkArg), &items));
+        if (args->n != 0)
+            memcpy(items, args->items, args->n * sizeof(InkArg));
+        args->items = items;
+        args->capacity = capacity;
+    }
+    args->items[args->n++] = *arg;
+    return 0;
+}
+
 /* A node on top of `kids`; -E2BIG when the tree becomes too high. */
 INK_MUST_CHECK int ink_parser_make(InkParser *p, InkNode node, const InkNodes *kids,
                                    const InkNode **ret);
