@@ -5,8 +5,10 @@
  * rows lie in one block of positions, so that all of them see the same blocks of keys; a chunk is
  * up to CHUNK_BLOCKS blocks of keys, after which maximum, sum and output are rescaled once.
  *
- * Batch invariance: chunks begin at fixed positions, and what a query computes is one chain of
- * operations that depends on its own position only. Tiles merely interleave such chains.
+ * Batch invariance: chunks begin at positions that the query's block of positions decides, and what
+ * a query computes is one chain of operations that depends on its own position only. Tiles merely
+ * interleave such chains. With a window the first chunk begins at the first block that any position
+ * of the query's block sees; a query always sees a key of it.
  *
  * The including file defines TILE_QUERIES, the most queries of a tile, and SCORE_BLOCKS(nq) and
  * VALUE_VECS(nq), how many key blocks and output vectors nq queries keep in registers at once. */
@@ -29,7 +31,9 @@ typedef struct Tile {
     size_t n_blocks; /* of the current chunk */
     size_t head_size;
     float *out[TILE_QUERIES];
-    size_t n_visible[TILE_QUERIES]; /* keys of the current chunk that the query sees */
+    /* Keys [n_hidden, n_visible) of the current chunk are those that the query sees. */
+    size_t n_hidden[TILE_QUERIES];
+    size_t n_visible[TILE_QUERIES];
     float max[TILE_QUERIES];
     float rescale[TILE_QUERIES];
     Vec sum[TILE_QUERIES];
@@ -87,6 +91,8 @@ ALWAYS_INLINE void weigh(Tile *tile, const int nq)
 
     for (int i = 0; i < nq; i++) {
         float *row = tile->weights[i];
+        for (size_t key = 0; key < tile->n_hidden[i]; key++)
+            row[key] = -INFINITY;
         for (size_t key = tile->n_visible[i]; key < n_keys; key++)
             row[key] = -INFINITY;
         Vec best = vec_load(row);
@@ -174,6 +180,24 @@ ALWAYS_INLINE void prefetch_chunk(const InkAttention *a, size_t first, size_t en
     }
 }
 
+/* The first position that `position` sees. */
+ALWAYS_INLINE size_t window_begin(const InkAttention *a, size_t position)
+{
+    return a->window > 0 && position >= a->window ? position - a->window + 1 : 0;
+}
+
+/* Which of the current chunk's keys, the first being at position `first`, each query sees. */
+ALWAYS_INLINE void mask_chunk(Tile *tile, const InkAttention *a, const size_t *positions,
+                              size_t first, const int nq)
+{
+    for (int i = 0; i < nq; i++) {
+        size_t n_left = positions[i] + 1 - first;
+        size_t begin = window_begin(a, positions[i]);
+        tile->n_hidden[i] = begin > first ? begin - first : 0;
+        tile->n_visible[i] = n_left < CHUNK_KEYS ? n_left : CHUNK_KEYS;
+    }
+}
+
 /* `query` counts row by row, head by head within a row. */
 ALWAYS_INLINE void run_tile(const InkAttention *a, size_t query, const int nq)
 {
@@ -193,14 +217,12 @@ ALWAYS_INLINE void run_tile(const InkAttention *a, size_t query, const int nq)
         memset(tile.out[i], 0, a->head_size * sizeof(float));
     }
     size_t n_blocks = positions[0] / INK_KV_BLOCK + 1;
-    for (size_t b = 0; b < n_blocks; b += CHUNK_BLOCKS) {
+    size_t begin = window_begin(a, positions[0] / INK_KV_BLOCK * INK_KV_BLOCK) / INK_KV_BLOCK;
+    for (size_t b = begin; b < n_blocks; b += CHUNK_BLOCKS) {
         tile.k_blocks = a->k_blocks + b;
         tile.v_blocks = a->v_blocks + b;
         tile.n_blocks = n_blocks - b < CHUNK_BLOCKS ? n_blocks - b : CHUNK_BLOCKS;
-        for (int i = 0; i < nq; i++) {
-            size_t n_left = positions[i] + 1 - b * INK_KV_BLOCK;
-            tile.n_visible[i] = n_left < CHUNK_KEYS ? n_left : CHUNK_KEYS;
-        }
+        mask_chunk(&tile, a, positions, b * INK_KV_BLOCK, nq);
         if (nq <= PREFETCH_QUERIES)
             prefetch_chunk(a, b + CHUNK_BLOCKS, n_blocks);
         run_chunk(&tile, nq);

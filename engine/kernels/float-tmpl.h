@@ -102,6 +102,25 @@ static void silu_mul(float *gate, const float *up, size_t n)
     }
 }
 
+ALWAYS_INLINE Vec gelu_mul_vec(Vec gate, Vec up)
+{
+    Vec cube = vec_mul(vec_mul(gate, gate), gate);
+    Vec u = vec_fma(vec_set1(INK_GELU_CUBE), cube, gate);
+    Vec e = vec_exp(vec_mul(vec_set1(-2.0f * INK_GELU_SCALE), u));
+    return vec_mul(vec_div(gate, vec_add(vec_set1(1.0f), e)), up);
+}
+
+static void gelu_mul(float *gate, const float *up, size_t n)
+{
+    size_t i = 0;
+    for (; i + VEC_N <= n; i += VEC_N)
+        vec_store(gate + i, gelu_mul_vec(vec_load(gate + i), vec_load(up + i)));
+    if (i < n) {
+        Vec v = gelu_mul_vec(load_tail(gate + i, n - i), load_tail(up + i, n - i));
+        store_tail(gate + i, v, n - i);
+    }
+}
+
 static void add(float *x, const float *y, size_t n)
 {
     size_t i = 0;

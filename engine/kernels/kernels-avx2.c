@@ -411,6 +411,7 @@ const InkKernels ink_kernels_avx2 = {
     .quantize_rows = quantize_rows,
     .rms_norm = rms_norm,
     .silu_mul = silu_mul,
+    .gelu_mul = gelu_mul,
     .add = add,
     .rope = rope,
     .store_f16 = store_f16,

@@ -352,6 +352,7 @@ const InkKernels ink_kernels_avx512 = {
     .quantize_rows = quantize_rows,
     .rms_norm = rms_norm,
     .silu_mul = silu_mul,
+    .gelu_mul = gelu_mul,
     .add = add,
     .rope = rope,
     .store_f16 = store_f16,

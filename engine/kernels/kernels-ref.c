@@ -186,6 +186,16 @@ static void silu_mul(float *gate, const float *up, size_t n)
         gate[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
 }
 
+/* 0.5 x (1 + tanh u) as x / (1 + e^-2u), which does not cancel where tanh is near -1. */
+static void gelu_mul(float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float x = gate[i];
+        float u = INK_GELU_SCALE * (x + INK_GELU_CUBE * (x * x * x));
+        gate[i] = x / (1.0f + expf(-2.0f * u)) * up[i];
+    }
+}
+
 static void add(float *x, const float *y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -210,20 +220,22 @@ static void store_f16(const float *x, size_t n, uint16_t *out, size_t out_stride
         out[i * out_stride] = ink_f16_from_f32(x[i]);
 }
 
-/* One query over positions 0 .. position: the running maximum, the sum of weights and the weighted
- * sum of values are rescaled whenever a block raises the maximum. */
+/* One query over positions 0 .. position or the last of them: the running maximum, the sum of
+ * weights and the weighted sum of values are rescaled whenever a block raises the maximum. */
 static void attend(const InkAttention *a, const float *q, size_t position, float *out)
 {
     size_t n_size = a->head_size;
+    size_t first = a->window > 0 && position >= a->window ? position - a->window + 1 : 0;
     float max = -INFINITY, sum = 0;
     memset(out, 0, n_size * sizeof *out);
 
-    for (size_t b = 0; b <= position / INK_KV_BLOCK; b++) {
+    for (size_t b = first / INK_KV_BLOCK; b <= position / INK_KV_BLOCK; b++) {
         float scores[INK_KV_BLOCK];
+        size_t first_key = b == first / INK_KV_BLOCK ? first % INK_KV_BLOCK : 0;
         size_t n_keys = position + 1 - b * INK_KV_BLOCK;
         n_keys = n_keys < INK_KV_BLOCK ? n_keys : INK_KV_BLOCK;
         float new_max = max;
-        for (size_t key = 0; key < n_keys; key++) {
+        for (size_t key = first_key; key < n_keys; key++) {
             float dot = 0;
             for (size_t s = 0; s < n_size; s++)
                 dot += q[s] * ink_f16_to_f32(a->k_blocks[b][s * INK_KV_BLOCK + key]);
@@ -234,7 +246,7 @@ static void attend(const InkAttention *a, const float *q, size_t position, float
         sum *= rescale;
         for (size_t s = 0; s < n_size; s++)
             out[s] *= rescale;
-        for (size_t key = 0; key < n_keys; key++) {
+        for (size_t key = first_key; key < n_keys; key++) {
             float weight = expf(scores[key] - new_max);
             sum += weight;
             for (size_t s = 0; s < n_size; s++)
@@ -278,6 +290,7 @@ const InkKernels ink_kernels_ref = {
     .quantize_rows = quantize_rows,
     .rms_norm = rms_norm,
     .silu_mul = silu_mul,
+    .gelu_mul = gelu_mul,
     .add = add,
     .rope = rope,
     .store_f16 = store_f16,

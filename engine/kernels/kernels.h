@@ -89,8 +89,14 @@ typedef struct InkAttention {
     float *out; /* same layout as q */
     size_t out_stride;
     size_t n_rows;         /* rows at positions first_position + t */
-    size_t first_position; /* row t sees positions 0 .. first_position + t */
+    size_t first_position; /* row t sees positions 0 .. p = first_position + t */
+    size_t window; /* 0: all of them; else the last `window`, p among them. Blocks before the one of
+                    * position p / INK_KV_BLOCK * INK_KV_BLOCK - window + 1 are not looked at. */
 } InkAttention;
+
+/* gelu(x) = 0.5 x (1 + tanh(SCALE (x + CUBE x^3))); SCALE is sqrt(2 / pi). */
+#define INK_GELU_SCALE 0.79788456f
+#define INK_GELU_CUBE  0.044715f
 
 typedef struct InkKernels {
     const char *name; /* "ref", "avx2", "avx512" */
@@ -110,6 +116,8 @@ typedef struct InkKernels {
     void (*rms_norm)(const float *x, const float *weight, size_t n, float eps, float *out);
     /* gate = silu(gate) * up, n values. Source: 2002.05202. */
     void (*silu_mul)(float *gate, const float *up, size_t n);
+    /* gate = gelu(gate) * up with the tanh form of GELU, n values. Source: 1606.08415. */
+    void (*gelu_mul)(float *gate, const float *up, size_t n);
     /* x += y, n values. */
     void (*add)(float *x, const float *y, size_t n);
     /* Rotates n_pairs pairs; `cos_sin` [n_pairs][2] is the caller's for this position.

@@ -90,6 +90,13 @@ static void case_init(Case *c, size_t head_size, size_t n_heads, size_t n_rows, 
                           .first_position = position};
 }
 
+/* The first position that row t sees. */
+static size_t first_key(const InkAttention *a, size_t t)
+{
+    size_t n_keys = a->first_position + t + 1;
+    return a->window > 0 && n_keys > a->window ? n_keys - a->window : 0;
+}
+
 /* Plain softmax of one query in double precision. */
 static void expect_query(const InkAttention *a, size_t t, size_t h, double *out)
 {
@@ -97,7 +104,7 @@ static void expect_query(const InkAttention *a, size_t t, size_t h, double *out)
     double weights[MAX_BLOCKS * INK_KV_BLOCK], max = -INFINITY, sum = 0;
     size_t n_keys = a->first_position + t + 1;
 
-    for (size_t key = 0; key < n_keys; key++) {
+    for (size_t key = first_key(a, t); key < n_keys; key++) {
         const uint16_t *k = a->k_blocks[key / INK_KV_BLOCK] + key % INK_KV_BLOCK;
         weights[key] = 0;
         for (size_t s = 0; s < a->head_size; s++)
@@ -105,7 +112,7 @@ static void expect_query(const InkAttention *a, size_t t, size_t h, double *out)
         max = fmax(max, weights[key]);
     }
     memset(out, 0, a->head_size * sizeof *out);
-    for (size_t key = 0; key < n_keys; key++) {
+    for (size_t key = first_key(a, t); key < n_keys; key++) {
         const uint16_t *v = a->v_blocks[key / INK_KV_BLOCK] + key % INK_KV_BLOCK * a->head_size;
         double weight = exp(weights[key] - max);
         sum += weight;
@@ -155,10 +162,12 @@ static void check_cut(const InkKernels *kernels, const Case *c, size_t n_each)
     assert_memory_equal(out, c->out, c->n_out * sizeof(float));
 }
 
-static void check_case(size_t head_size, size_t n_heads, size_t n_rows, size_t position)
+static void check_window(size_t head_size, size_t n_heads, size_t n_rows, size_t position,
+                         size_t window)
 {
     __attribute__((cleanup(case_done))) Case c;
     case_init(&c, head_size, n_heads, n_rows, position);
+    c.a.window = window;
     for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
         memset(c.out, CANARY, c.n_out * sizeof(float));
         (*k)->attention(&c.a);
@@ -166,6 +175,11 @@ static void check_case(size_t head_size, size_t n_heads, size_t n_rows, size_t p
         check_cut(*k, &c, 1);
         check_cut(*k, &c, 7);
     }
+}
+
+static void check_case(size_t head_size, size_t n_heads, size_t n_rows, size_t position)
+{
+    check_window(head_size, n_heads, n_rows, position, 0);
 }
 
 static void test_attention_rows_agree_whatever_their_number(void **state)
@@ -193,6 +207,62 @@ static void test_attention_head_sizes_and_groups(void **state)
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         for (size_t n_heads = 1; n_heads <= 9; n_heads += n_heads < 4 ? 1 : 5)
             check_case(sizes[i], n_heads, 3, 30);
+    }
+}
+
+/* Rows before, at and behind the window's edge, one and several in a job, that cross blocks. */
+static void test_attention_window_edges(void **state)
+{
+    (void)state;
+    static const size_t windows[] = {1, 2, 15, 16, 17, 33, 64, 65, 100, 128, SIZE_MAX};
+    for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
+        size_t w = windows[i] < 150 ? windows[i] : 150;
+        const size_t positions[] = {0, w - 1, w, w + 1, w + 14, 2 * w, 2 * w + 47};
+        for (size_t j = 0; j < sizeof positions / sizeof positions[0]; j++) {
+            check_window(64, 1, 1, positions[j], windows[i]);
+            check_window(16, 4, 35, positions[j] < 2 ? 0 : positions[j] - 2, windows[i]);
+        }
+    }
+    check_window(256, 4, 3, 300, 200); /* Gemma's heads */
+}
+
+/* A window as long as the row's past changes no bit of what no window gives. */
+static void test_attention_wide_window_is_none(void **state)
+{
+    (void)state;
+    __attribute__((cleanup(case_done))) Case c;
+    case_init(&c, 64, 3, 40, 85);
+    _cleanup_free_ float *all = ink_alloc_aligned(c.n_out * sizeof(float));
+    assert_non_null(all);
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        c.a.window = 0;
+        memset(c.out, CANARY, c.n_out * sizeof(float));
+        (*k)->attention(&c.a);
+        memcpy(all, c.out, c.n_out * sizeof(float));
+        c.a.window = 125;
+        memset(c.out, CANARY, c.n_out * sizeof(float));
+        (*k)->attention(&c.a);
+        assert_memory_equal(all, c.out, c.n_out * sizeof(float));
+    }
+}
+
+/* Blocks that the header calls not looked at are not there. */
+static void test_attention_window_skips_blocks(void **state)
+{
+    (void)state;
+    static const size_t windows[] = {1, 16, 17, 40, 100};
+    for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
+        __attribute__((cleanup(case_done))) Case c;
+        case_init(&c, 64, 3, 20, 300);
+        c.a.window = windows[i];
+        size_t first = (300 / INK_KV_BLOCK * INK_KV_BLOCK + 1 - windows[i]) / INK_KV_BLOCK;
+        for (size_t b = 0; b < first; b++)
+            c.k_blocks[b] = c.v_blocks[b] = NULL;
+        for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+            memset(c.out, CANARY, c.n_out * sizeof(float));
+            (*k)->attention(&c.a);
+            check_result(&c);
+        }
     }
 }
 
@@ -250,6 +320,9 @@ int main(void)
         cmocka_unit_test(test_attention_rows_agree_whatever_their_number),
         cmocka_unit_test(test_attention_positions_around_blocks_and_chunks),
         cmocka_unit_test(test_attention_head_sizes_and_groups),
+        cmocka_unit_test(test_attention_window_edges),
+        cmocka_unit_test(test_attention_wide_window_is_none),
+        cmocka_unit_test(test_attention_window_skips_blocks),
         cmocka_unit_test(test_attention_masked_keys_weigh_nothing),
         cmocka_unit_test(test_attention_extreme_scores),
     };

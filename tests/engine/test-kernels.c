@@ -24,9 +24,11 @@
 
 /* Sums of M float products in another order: M roundings of half an ulp, against the sum of
  * magnitudes. */
-#define FLOAT_TOLERANCE 1e-6f
+#define FLOAT_TOLERANCE   1e-6f
 /* e^x within 2e-7, one division and two products. */
-#define SILU_TOLERANCE  6e-7f
+#define SILU_TOLERANCE    6e-7f
+/* As above, and u in e^-2u is rounded a few times, which counts |u| times. */
+#define GELU_TOLERANCE(u) (8e-7 + 4e-7 * fabs(u))
 
 static uint32_t random_state = 1;
 
@@ -659,6 +661,37 @@ static void test_kernels_silu_mul_is_accurate(void **state)
     }
 }
 
+static void test_kernels_gelu_mul_is_accurate(void **state)
+{
+    (void)state;
+    const size_t n = 20011;
+    _cleanup_free_ float *gate = guarded_new(n * sizeof(float));
+    _cleanup_free_ float *up = guarded_new(n * sizeof(float));
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        for (size_t i = 0; i < n; i++) {
+            gate[i] = ((float)i - 10000.0f) * 0.0011f;
+            up[i] = i % 2 == 0 ? 1.5f : -0.75f;
+        }
+        gate[0] = -1e38f, gate[1] = 1e30f, gate[2] = NAN, gate[3] = -88.0f, gate[4] = 1e-30f;
+        gate[5] = INFINITY;
+        _cleanup_free_ float *x = ink_memdup(gate, n * sizeof(float));
+        assert_non_null(x);
+        (*k)->gelu_mul(gate, up, n);
+        guarded_check(gate, n * sizeof(float));
+        assert_true(gate[0] == 0 && isnan(gate[2]) && gate[3] == 0 && isinf(gate[5]));
+        for (size_t i = 6; i < n; i++) {
+            double u = sqrt(2 / acos(-1.0)) * (x[i] + 0.044715 * pow((double)x[i], 3));
+            double want = x[i] / (1.0 + exp(-2 * u)) * up[i];
+            assert_true(fabs(gate[i] - want) <= GELU_TOLERANCE(u) * fabs(want) + 1e-36);
+            float part = x[i], factor = up[i]; /* a tail alone gives the same bits */
+            if (i % 97 == 0) {
+                (*k)->gelu_mul(&part, &factor, 1);
+                assert_true(part == gate[i]);
+            }
+        }
+    }
+}
+
 static void test_kernels_add_handles_tails(void **state)
 {
     (void)state;
@@ -768,6 +801,7 @@ int main(void)
         cmocka_unit_test(test_kernels_quantize_rows_keeps_its_promises),
         cmocka_unit_test(test_kernels_rms_norm_agrees),
         cmocka_unit_test(test_kernels_silu_mul_is_accurate),
+        cmocka_unit_test(test_kernels_gelu_mul_is_accurate),
         cmocka_unit_test(test_kernels_add_handles_tails),
         cmocka_unit_test(test_kernels_rope_turns_both_kinds_of_pairs),
         cmocka_unit_test(test_kernels_store_f16_rounds_and_strides),
