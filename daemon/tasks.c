@@ -133,6 +133,9 @@ void ink_app_finish_cancelled(InkApp *app, InkRequest *r, const InkWireFinished 
     case INK_CANCEL_UNLOAD:
         (void)INK_RAISE(ECANCELED, &error, "cancelled: the model was unloaded");
         break;
+    case INK_CANCEL_SESSION:
+        (void)INK_RAISE(ECANCELED, &error, "cancelled: the session was closed");
+        break;
     case INK_CANCEL_CALLER:
     case INK_CANCEL_GONE:
     case INK_CANCEL_PIPE:

@@ -223,7 +223,7 @@ static int new_entry(InkCallers *c, const char *sender, InkCallerEntry **ret)
     if (e == NULL)
         return -ENOMEM;
     strcpy(e->sender, sender);
-    e->caller = (InkCaller){e->sender, e->app_id};
+    e->caller = (InkCaller){e->sender, e->app_id, INK_CALLER_HOST};
     e->parked_end = &e->parked;
     e->callers = c;
     snprintf(match, sizeof(match),

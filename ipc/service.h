@@ -19,11 +19,41 @@
 
 #include "engine/base/error.h"
 
+/* How the application id was found (docs/dbus-api.md 14). Of the sandboxed ones it is a boundary,
+ * of host programs attribution only. */
+typedef enum InkCallerKind {
+    INK_CALLER_HOST,    /* app id from cgroup, unit or program name */
+    INK_CALLER_FLATPAK, /* from .flatpak-info */
+    INK_CALLER_SNAP,    /* from the security label */
+    INK_CALLER_UNKNOWN, /* sandboxed, and nobody can say as what: everything is denied */
+} InkCallerKind;
+
 /* Who calls. Valid for the call. */
 typedef struct InkCaller {
     const char *sender; /* unique name, ":1.42" */
-    const char *app_id; /* attribution: "exe:busctl", ...; never empty */
+    const char *app_id; /* "exe:busctl", "org.gnome.Console", ...; never empty; the scope of rows */
+    InkCallerKind kind;
 } InkCaller;
+
+/* docs/dbus-api.md 15. A member of the bus names the one that it needs (ipc/bus-private.h). */
+typedef enum InkPermission {
+    INK_PERMISSION_NONE, /* open to every caller */
+    INK_PERMISSION_TEXT,
+    INK_PERMISSION_EMBEDDING,
+    INK_PERMISSION_RECOMMENDATION,
+    INK_PERMISSION_MEMORY,
+    INK_PERMISSION_MEMORY_SHARED,
+    INK_PERMISSION_PERSONALIZE,
+    INK_PERMISSION_MANAGE,
+    INK_PERMISSION_MAX,
+} InkPermission;
+
+typedef enum InkDecision {
+    INK_DECISION_DEFAULT, /* the table of docs/dbus-api.md 15 */
+    INK_DECISION_ALLOW,
+    INK_DECISION_DENY,
+    INK_DECISION_MAX,
+} InkDecision;
 
 typedef enum InkPriority {
     INK_PRIORITY_TYPING,
@@ -39,7 +69,19 @@ typedef enum InkTaskKind {
     INK_TASK_COMPLETE,
     INK_TASK_CHAT,
     INK_TASK_LOAD,
+    INK_TASK_PROMPT,  /* one turn of `session`: its transcript and `prompt` as the user's words */
+    INK_TASK_PREWARM, /* the start of such a turn is read, nothing is answered */
+    INK_TASK_IMPORT,  /* a model file; started by import_model, not by start */
 } InkTaskKind;
+
+/* What happens to a prompt that does not fit (docs/dbus-api.md 10.1); same numbers on the wire. */
+typedef enum InkOverflow {
+    INK_OVERFLOW_ERROR,
+    INK_OVERFLOW_DROP_OLDEST,
+    INK_OVERFLOW_TRUNCATE_HEAD,
+    INK_OVERFLOW_TRUNCATE_MIDDLE,
+    INK_OVERFLOW_MAX,
+} InkOverflow;
 
 typedef struct InkChatMessage {
     const char *role; /* "system", "user", "assistant", "tool" */
@@ -50,7 +92,7 @@ typedef struct InkChatMessage {
 /* Checked by ipc/options.c: ranges hold, text is UTF-8 without NUL and within the limits. */
 typedef struct InkTask {
     InkTaskKind kind;
-    const char *prompt; /* COMPLETE */
+    const char *prompt; /* COMPLETE; PROMPT and PREWARM: the new text */
     size_t n_prompt_bytes;
     const InkChatMessage *messages; /* CHAT; a `system` option has become the first message */
     size_t n_messages;
@@ -66,6 +108,10 @@ typedef struct InkTask {
     uint64_t deadline_usec;    /* span from now; 0 = none */
     const char *supersede_key; /* NULL = none */
     uint64_t hold_usec;        /* LOAD */
+    uint64_t session;          /* PROMPT, PREWARM: of create_session */
+    InkOverflow overflow;
+    bool has_overflow; /* else a session's own policy holds */
+    bool has_priority; /* else a session's own class holds */
 } InkTask;
 
 typedef enum InkTaskStatus {
@@ -90,10 +136,12 @@ typedef struct InkTaskResult {
     InkTaskStatus status;
     InkFinishReason reason; /* DEADLINE comes with SUCCESS */
     uint32_t prompt_tokens, cached_tokens, output_tokens, truncated_tokens, retries;
+    uint32_t dropped_messages; /* turns that `overflow` has left out */
     uint64_t seed, queue_usec, load_usec, prefill_usec, decode_usec;
-    const char *model;   /* name; "" when none was reached; borrowed for the call */
-    const char *kernels; /* of the worker, "" when unknown */
-    InkError error;      /* FAILED: code and message */
+    bool priority_lowered; /* typing ran as interactive: it was too long for that class */
+    const char *model;     /* name; "" when none was reached; borrowed for the call */
+    const char *kernels;   /* of the worker, "" when unknown */
+    InkError error;        /* FAILED: code and message */
 } InkTaskResult;
 
 /* What a task tells while it runs; `userdata` is the request object of ipc. */
@@ -123,6 +171,7 @@ typedef enum InkCancelReason {
     INK_CANCEL_DEADLINE,
     INK_CANCEL_SHUTDOWN,
     INK_CANCEL_UNLOAD,
+    INK_CANCEL_SESSION, /* its session was closed */
 } InkCancelReason;
 
 /* ------------------------------------------------------- answers by callback */
@@ -167,11 +216,89 @@ typedef struct InkServiceModel {
     uint64_t size_bytes;
     char path[4096];
     bool is_system, is_default, loaded;
-    /* Known once the worker has loaded it; "" and 0 before. */
+    /* Known once it was imported, inspected or loaded; "" and 0 before. */
     char architecture[32], quantization[16];
     uint32_t context_window;
     uint64_t parameters;
+    char license[64];
+    char sha256[65]; /* hexadecimal */
+    bool has_template;
 } InkServiceModel;
+
+/* What InspectModel tells besides (docs/dbus-api.md 3.2). Borrowed for the reply. */
+typedef struct InkServiceTensorType {
+    const char *name; /* "Q4_K" */
+    uint64_t n_bytes;
+} InkServiceTensorType;
+
+typedef struct InkServiceInspection {
+    InkServiceModel model;
+    uint32_t layers, embedding_length, heads, kv_heads, vocabulary;
+    const char *tokenizer; /* "gpt2", "llama" */
+    const InkServiceTensorType *tensor_types;
+    size_t n_tensor_types;
+    const char *const *warnings;
+    size_t n_warnings;
+    bool was_verified, verified; /* option verify; the file has its recorded hash */
+} InkServiceInspection;
+
+typedef void InkInspectReply(void *userdata, const InkError *error,
+                             const InkServiceInspection *inspection);
+
+typedef struct InkServiceImport {
+    const char *name;
+    const char *sha256; /* hexadecimal, must match; NULL = not given */
+    bool make_default;
+} InkServiceImport;
+
+/* ------------------------------------------------------------------ sessions */
+
+typedef enum InkSessionEnd {
+    INK_SESSION_CLOSED, /* Close */
+    INK_SESSION_GONE,   /* the owner left the bus: nobody hears it */
+    INK_SESSION_IDLE,
+    INK_SESSION_USER, /* by a holder of `manage` */
+    INK_SESSION_MODEL_CHANGED,
+    INK_SESSION_SHUTDOWN,
+    INK_SESSION_FORGOTTEN,
+    INK_SESSION_END_MAX,
+} InkSessionEnd;
+
+typedef struct InkServiceSessionOptions {
+    const char *name; /* of a persistent one; NULL = none */
+    bool persistent;
+    const InkChatMessage *messages; /* `system` has become the first */
+    size_t n_messages;
+    uint32_t context_limit; /* tokens; 0 = the model's window */
+    InkOverflow overflow;
+    InkPriority priority;
+} InkServiceSessionOptions;
+
+typedef struct InkServiceTurn {
+    const char *role, *text;
+    uint64_t time_usec; /* CLOCK_REALTIME */
+    uint32_t tokens;    /* 0 = not counted */
+} InkServiceTurn;
+
+typedef struct InkServiceSession {
+    uint64_t id;
+    const char *sender, *app_id; /* of the owner */
+    const char *name;            /* "" = none */
+    const char *model;
+    uint32_t context_window, context_usage;
+    uint64_t idle_usec;
+    bool persistent, busy;
+} InkServiceSession;
+
+/* `id` is never 0. */
+typedef void InkSessionReply(void *userdata, const InkError *error, uint64_t id);
+
+/* What a session tells by itself; `userdata` is that of set_session_events. */
+typedef struct InkSessionEvents {
+    /* Once; the id is invalid afterwards. */
+    void (*closed)(void *userdata, uint64_t id, InkSessionEnd reason);
+    void (*overflow)(void *userdata, uint64_t id, uint32_t turns_dropped, uint32_t tokens_dropped);
+} InkSessionEvents;
 
 typedef struct InkServiceState {
     /* "starting", "ready", "loading", "idle", "no-model", "failed", "stopping" */
@@ -234,6 +361,64 @@ typedef struct InkServiceOps {
     int (*feedback)(void *service, const InkCaller *caller, const char *item_id,
                     const char *outcome, uint64_t accepted_chars, const char *text,
                     InkDoneReply *reply, void *userdata, InkError *reterr);
+    /* ---- who may what: daemon/permissions.c; answered from memory */
+    bool (*permitted)(void *service, const InkCaller *caller, InkPermission permission);
+    /* Own entries; everybody's for a holder of `manage`. */
+    int (*list_permissions)(void *service, const InkCaller *caller,
+                            void (*each)(void *userdata, const char *app_id,
+                                         InkPermission permission, InkDecision decision,
+                                         bool allowed),
+                            void *userdata, InkError *reterr);
+    /* The reply comes when the decision is on the disk and holds. -EPERM: `manage` for a sandboxed
+     * application. */
+    int (*set_permission)(void *service, const InkCaller *caller, const char *app_id,
+                          InkPermission permission, InkDecision decision, InkDoneReply *reply,
+                          void *userdata, InkError *reterr);
+    /* A caller became known, or left: daemon/permissions.c counts the programs that are there. */
+    void (*caller_known)(void *service, const InkCaller *caller);
+    void (*caller_gone)(void *service, const InkCaller *caller);
+
+    /* ---- sessions: daemon/sessions.c; all but create answer for the owner's id alone */
+    void (*set_session_events)(void *service, const InkSessionEvents *events, void *userdata);
+    int (*create_session)(void *service, const InkCaller *caller,
+                          const InkServiceSessionOptions *options, InkSessionReply *reply,
+                          void *userdata, InkError *reterr);
+    /* -EALREADY (SessionBusy) while a prompt runs, for append, rewind and clone too. */
+    int (*session_append)(void *service, uint64_t id, const InkChatMessage *messages, size_t n,
+                          InkDoneReply *reply, void *userdata, InkError *reterr);
+    int (*session_rewind)(void *service, uint64_t id, uint32_t turn, InkDoneReply *reply,
+                          void *userdata, InkError *reterr);
+    int (*session_clone)(void *service, uint64_t id, const InkCaller *caller,
+                         InkSessionReply *reply, void *userdata, InkError *reterr);
+    /* Tokens that `text` as the next user turn would add, the template's included. */
+    int (*session_measure)(void *service, uint64_t id, const char *text, InkCountReply *reply,
+                           void *userdata, InkError *reterr);
+    int (*session_transcript)(void *service, uint64_t id,
+                              void (*each)(void *userdata, const InkServiceTurn *turn),
+                              void *userdata, InkError *reterr);
+    int (*session_info)(void *service, uint64_t id, InkServiceSession *ret, InkError *reterr);
+    /* The events' `closed` follows, before this returns. Cancels what runs in it. */
+    void (*close_session)(void *service, uint64_t id, InkSessionEnd reason);
+    void (*list_sessions)(void *service,
+                          void (*each)(void *userdata, const InkServiceSession *session),
+                          void *userdata);
+
+    /* ---- models: daemon/catalogue.c, daemon/import.c */
+    /* A task of kind IMPORT: progress "checking" and "storing", cancel() as any other. Takes `fd`
+     * when it succeeds. -EINVAL (name), -EEXIST. */
+    int (*import_model)(void *service, const InkCaller *caller, const InkServiceImport *import,
+                        int fd, const InkTaskSink *sink, uint64_t *ret_id, InkError *reterr);
+    int (*inspect_model)(void *service, const InkCaller *caller, const char *name, bool verify,
+                         InkInspectReply *reply, void *userdata, InkError *reterr);
+    /* -EBUSY while it is in use, unless `force`. */
+    int (*remove_model)(void *service, const InkCaller *caller, const char *name, bool force,
+                        InkDoneReply *reply, void *userdata, InkError *reterr);
+    int (*set_default_model)(void *service, const InkCaller *caller, const char *name, bool force,
+                             InkDoneReply *reply, void *userdata, InkError *reterr);
+
+    /* Reads the configuration again; -EINVAL names file, line and fault, and nothing changes. */
+    int (*reload)(void *service, const InkCaller *caller, InkError *reterr);
+
     bool (*memory_enabled)(void *service); /* cached; "unknown yet" is false */
     int (*set_memory_enabled)(void *service, bool enabled, InkDoneReply *reply, void *userdata,
                               InkError *reterr);

@@ -13,6 +13,7 @@
 /* steps[v] leads from version v to v + 1, each in one transaction. */
 static const char *const steps[INK_SCHEMA_LATEST] = {
     [INK_SCHEMA_EMPTY] = INK_SQL_MIGRATE_01,
+    [INK_SCHEMA_FIRST] = INK_SQL_MIGRATE_02,
 };
 
 static uint32_t big_endian_u32(const unsigned char *p)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright 2026 the inkling authors */
 
-/* The tables of inkling.db, schema version 1 (their SQL: sql.h).
+/* The tables of inkling.db, schema version 2 (their SQL: sql.h).
  *
  *   settings   one row for each switch. memory-enabled 0/1: whether anything else may be written.
  *   events     what an application reported, as it came: scope (who reported), kind (InkEventKind),
@@ -15,6 +15,15 @@
  *   feedback   what became of a suggestion: the key that was suggested and the outcome; `text` for
  *              outcome edited.
  *   usage      events stored for a scope on its latest day (UTC), for the daily limit.
+ *
+ *   permissions what the person decided for an application: app, permission (InkStorePermission's
+ *              number, permissions.h), allowed 0/1. No row: the default.
+ *   sessions   persistent conversations, by application and name; used_usec: last turn.
+ *   turns      their turns in order from 0: role (1 system, 2 user, 3 assistant, 4 tool), text,
+ *              tokens (0 = not counted). Written by the caller's own wish, memory on or off.
+ *   models     what is known of a model file, by its name and as long as device, inode, size and
+ *              mtime are the same: sha256 (32 bytes), what its header says, when it was imported.
+ *   choices    settings with a text: default-model.
  *
  * Deleted together: whoever deletes an event recomputes its rows in items, and deletes feedback of
  * keys that no event has any more; secure_delete overwrites the bytes, a truncating checkpoint
@@ -35,7 +44,8 @@
 #define INK_SCHEMA_APPLICATION_ID 0x696e6b6cu /* "inkl" */
 
 typedef enum InkSchemaVersion {
-    INK_SCHEMA_EMPTY = 0, /* a file without tables */
-    INK_SCHEMA_FIRST = 1, /* settings, events, items, feedback, usage; archived: data/v1.sql */
-    INK_SCHEMA_LATEST = INK_SCHEMA_FIRST,
+    INK_SCHEMA_EMPTY = 0,   /* a file without tables */
+    INK_SCHEMA_FIRST = 1,   /* settings, events, items, feedback, usage; archived: data/v1.sql */
+    INK_SCHEMA_SERVICE = 2, /* permissions, sessions, turns, models, choices */
+    INK_SCHEMA_LATEST = INK_SCHEMA_SERVICE,
 } InkSchemaVersion;

@@ -53,6 +53,31 @@
     "PRAGMA application_id=1768844140;"                                                            \
     "PRAGMA user_version=1;"                                                                       \
     "COMMIT;"
+/* Schema version 2: what the service keeps besides memory. */
+#define INK_SQL_MIGRATE_02                                                                         \
+    "BEGIN IMMEDIATE;"                                                                             \
+    "CREATE TABLE permissions("                                                                    \
+    " app TEXT NOT NULL, permission INTEGER NOT NULL, allowed INTEGER NOT NULL,"                   \
+    " time_usec INTEGER NOT NULL, PRIMARY KEY(app, permission)) WITHOUT ROWID;"                    \
+    "CREATE TABLE sessions("                                                                       \
+    " id INTEGER PRIMARY KEY, app TEXT NOT NULL, name TEXT NOT NULL,"                              \
+    " created_usec INTEGER NOT NULL, used_usec INTEGER NOT NULL,"                                  \
+    " context_limit INTEGER NOT NULL, overflow INTEGER NOT NULL, priority INTEGER NOT NULL,"       \
+    " UNIQUE(app, name));"                                                                         \
+    "CREATE TABLE turns("                                                                          \
+    " session INTEGER NOT NULL REFERENCES sessions(id) ON DELETE CASCADE,"                         \
+    " turn INTEGER NOT NULL, role INTEGER NOT NULL, text TEXT NOT NULL,"                           \
+    " tokens INTEGER NOT NULL, time_usec INTEGER NOT NULL,"                                        \
+    " PRIMARY KEY(session, turn)) WITHOUT ROWID;"                                                  \
+    "CREATE TABLE models("                                                                         \
+    " name TEXT PRIMARY KEY NOT NULL, device INTEGER NOT NULL, inode INTEGER NOT NULL,"            \
+    " size INTEGER NOT NULL, mtime_nsec INTEGER NOT NULL, sha256 BLOB NOT NULL,"                   \
+    " architecture TEXT NOT NULL, quantization TEXT NOT NULL, license TEXT NOT NULL,"              \
+    " context_window INTEGER NOT NULL, parameters INTEGER NOT NULL,"                               \
+    " has_template INTEGER NOT NULL, imported_usec INTEGER NOT NULL) WITHOUT ROWID;"               \
+    "CREATE TABLE choices(name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) WITHOUT ROWID;"     \
+    "PRAGMA user_version=2;"                                                                       \
+    "COMMIT;"
 #define INK_SQL_ABANDON "ROLLBACK"
 
 #define INK_SQL_ITEM_COLUMNS "id, key, title, n_uses, last_usec, rank"

@@ -290,7 +290,7 @@ static void test_file_size_limit_is_reported_and_passes(void **state)
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     signal(SIGXFSZ, SIG_IGN);
     small = before;
-    small.rlim_cur = 100 << 10;
+    small.rlim_cur = 200 << 10;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
     InkError error = {0};
     size_t i = 0;

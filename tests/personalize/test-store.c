@@ -74,7 +74,7 @@ static void test_store_sets_pragmas(void **state)
         {"PRAGMA trusted_schema", 0},  {"PRAGMA cell_size_check", 1},
         {"PRAGMA foreign_keys", 1},    {"PRAGMA journal_size_limit", 4194304},
         {"PRAGMA busy_timeout", 2000}, {"PRAGMA application_id", INK_SCHEMA_APPLICATION_ID},
-        {"PRAGMA user_version", 1},
+        {"PRAGMA user_version", INK_SCHEMA_LATEST},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         int64_t value = -1;
@@ -164,7 +164,7 @@ static void test_store_leaves_newer_schema_untouched(void **state)
 {
     const Place *p = *state;
     ink_store_close(open_enabled(p));
-    run_sql(p->database, "PRAGMA user_version=2");
+    run_sql(p->database, "PRAGMA user_version=99");
     expect_untouched(p, "newer inkling");
 }
 
@@ -281,6 +281,9 @@ static void test_store_opens_archived_version_1(void **state)
     bool enabled = false;
     assert_int_equal(ink_store_memory_enabled(s, &enabled, NULL), 0);
     assert_true(enabled);
+    int64_t version = 0;
+    assert_int_equal(ink_store_read_number(s, INK_SQL_USER_VERSION, &version, NULL), 0);
+    assert_int_equal(version, INK_SCHEMA_LATEST);
     assert_int_equal(n_events(s, "exe:archive"), 4);
     InkSuggestQuery q = {
         .kind = INK_SUGGEST_FILE, .scope = "exe:archive", .now_usec = NOON, .limit = 5};
