@@ -22,7 +22,7 @@ typedef struct Job {
     InkWireType type;
     InkWireStage stage; /* as last told */
     uint64_t granted_bytes, text_bytes;
-    uint32_t max_tokens, max_lines, n_stops;
+    uint32_t max_tokens, max_lines, n_stops, n_messages;
     uint32_t n_ids;
     bool wants_ids;
     uint64_t cancel_usec; /* 0 = not cancelled */
@@ -245,7 +245,7 @@ static void send_queued(InkWorker *w)
 /* Its silence is in order: the reader has not taken the text. */
 static bool is_parked(const Job *j)
 {
-    return j->type == INK_WIRE_GENERATE && j->cancel_usec == 0 &&
+    return j->type == INK_WIRE_GENERATE && j->cancel_usec == 0 && j->max_tokens > 0 &&
            j->granted_bytes - j->text_bytes < INK_LIMIT_PARKED_BYTES;
 }
 
@@ -390,6 +390,7 @@ static void describe_job(Job *j, InkWireType type, const InkWireHeader *frame)
         j->max_tokens = g->max_tokens;
         j->max_lines = g->max_lines;
         j->n_stops = g->n_stops;
+        j->n_messages = g->n_messages;
     } else {
         j->granted_bytes = type == INK_WIRE_DETOKENIZE ? INK_WIRE_MAX_BULK_BYTES : 0;
         j->wants_ids =
@@ -431,6 +432,16 @@ void ink_worker_cancel(InkWorker *w, uint64_t id)
     if (send_frame(w, &frame, sizeof frame, NULL, 0) < 0)
         give_up_socket(w);
     arm_timer(w);
+}
+
+void ink_worker_trim(InkWorker *w, uint32_t scope, uint64_t keep_bytes)
+{
+    if (w->state != INK_WORKER_READY)
+        return;
+    InkWireTrim frame = {
+        .header = {.type = INK_WIRE_TRIM}, .scope = scope, .keep_bytes = keep_bytes};
+    if (send_frame(w, &frame.header, sizeof frame, NULL, 0) < 0)
+        give_up_socket(w);
 }
 
 void ink_worker_credit(InkWorker *w, uint64_t id, uint64_t more_bytes)
@@ -528,7 +539,7 @@ static int take_ids(InkWorker *w, Job *j, InkError *reterr)
 
 static bool reason_is_possible(const Job *j, uint32_t reason)
 {
-    bool generates = j->type == INK_WIRE_GENERATE;
+    bool generates = j->type == INK_WIRE_GENERATE && j->max_tokens > 0;
     switch ((InkWireReason)reason) {
     case INK_WIRE_REASON_STOP:
     case INK_WIRE_REASON_LENGTH:
@@ -555,6 +566,9 @@ static int take_finished(InkWorker *w, Job *j, InkError *reterr)
     if (j->type == INK_WIRE_GENERATE) {
         REFUSE_UNLESS(f.output_tokens <= j->max_tokens, "FINISHED: output_tokens");
         REFUSE_UNLESS(f.prompt_tokens <= w->loaded.n_context, "FINISHED: prompt_tokens");
+        REFUSE_UNLESS(f.truncated_tokens <= INK_WIRE_MAX_BULK_BYTES, "FINISHED: truncated_tokens");
+        REFUSE_UNLESS(f.dropped_messages == 0 || f.dropped_messages < j->n_messages,
+                      "FINISHED: dropped_messages");
     } else if (j->type == INK_WIRE_TOKENIZE && f.reason == INK_WIRE_REASON_DONE) {
         REFUSE_UNLESS(f.prompt_tokens <= INK_WIRE_MAX_BULK_BYTES, "FINISHED: prompt_tokens");
         REFUSE_UNLESS(!j->wants_ids || f.prompt_tokens == j->n_ids, "FINISHED: number of ids");
@@ -609,6 +623,7 @@ static int take_frame(InkWorker *w, InkError *reterr)
     case INK_WIRE_CREDIT:
     case INK_WIRE_TOKENIZE:
     case INK_WIRE_DETOKENIZE:
+    case INK_WIRE_TRIM:
         break;
     }
     REFUSE_UNLESS(false, "a frame of the wrong direction");

@@ -80,5 +80,7 @@ size_t ink_worker_n_jobs(const InkWorker *w);
 INK_MUST_CHECK int ink_worker_submit(InkWorker *w, InkWireType type, InkWireHeader *frame,
                                      int bulk_fd, uint64_t *ret_id, InkError *reterr);
 void ink_worker_cancel(InkWorker *w, uint64_t id);
+/* Drops cached prefixes of a scope (0 = of all) beyond keep_bytes. Nothing to do but in READY. */
+void ink_worker_trim(InkWorker *w, uint32_t scope, uint64_t keep_bytes);
 /* Keeps what is outstanding within INK_WIRE_MAX_CREDIT. */
 void ink_worker_credit(InkWorker *w, uint64_t id, uint64_t more_bytes);

@@ -117,10 +117,12 @@ static int init_stream(InkTextStream *stream, const InkWireString *stops, size_t
 static int check_window(InkGeneration *g, const InkEngine *e, InkError *reterr)
 {
     size_t n_context = ink_engine_info(e)->n_context;
+    if (g->context_limit != 0 && g->context_limit < n_context)
+        n_context = g->context_limit;
     INK_CHECK(g->prompt.n >= 1, EINVAL, reterr, "prompt: it is empty, there is nothing to go on");
     INK_CHECK(g->prompt.n < n_context, EMSGSIZE, reterr,
-              "the prompt has %zu tokens, the model's context window has room for %zu of which one "
-              "is for the answer",
+              "the prompt has %zu tokens, the context window has room for %zu of which one is for "
+              "the answer",
               g->prompt.n, n_context);
     if (g->max_tokens > n_context - g->prompt.n)
         g->max_tokens = (uint32_t)(n_context - g->prompt.n); /* then the reason is LENGTH */
@@ -140,6 +142,7 @@ int ink_generation_new(const InkEngine *e, const InkWireGenerate *frame, const I
         .priority = frame->priority,
         .max_tokens = frame->max_tokens,
         .max_lines = frame->max_lines,
+        .context_limit = frame->context_limit,
         .credit_bytes = frame->credit_bytes,
         .arrived_usec = ink_clock_monotonic_usec(),
         .sampling = {.temperature = frame->temperature,
@@ -241,6 +244,11 @@ static int draw(InkGeneration *g, const InkEngine *e, InkSampler *sampler, const
     if (r == -EINVAL) /* the parameters were checked, so it is the model's numbers */
         return INK_RAISE(EBADMSG, reterr, "the model computed values that are not numbers");
     return r;
+}
+
+void ink_generation_end_prewarm(InkGeneration *g)
+{
+    end(g, INK_WIRE_REASON_DONE);
 }
 
 int ink_generation_accept(InkGeneration *g, const InkEngine *e, InkSampler *sampler,

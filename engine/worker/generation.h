@@ -27,8 +27,10 @@ typedef enum InkGenerationState {
 
 typedef struct InkGeneration {
     uint64_t id;
-    uint32_t priority; /* 0 = typing .. 3 = background */
-    uint32_t max_tokens, max_lines;
+    uint32_t priority;   /* 0 = typing .. 3 = background */
+    uint32_t max_tokens; /* 0 = the prompt is read and nothing is written */
+    uint32_t max_lines;
+    uint32_t context_limit;
     InkGenerationState state;
     bool cancelled; /* set at any time; takes effect before the next step */
     InkWireReason reason;
@@ -66,6 +68,8 @@ INK_DEFINE_CLEANUP(InkGeneration, ink_generation_free, ink_generation_free_p)
 
 /* Whether it would take part in a step now: not parked for want of credit, and not at its end. */
 bool ink_generation_is_runnable(const InkGeneration *g);
+/* The prompt has been read, and no answer is wanted. */
+void ink_generation_end_prewarm(InkGeneration *g);
 /* Draws the next token from the logits behind its last one and takes its text; may end it. */
 INK_MUST_CHECK int ink_generation_accept(InkGeneration *g, const InkEngine *e, InkSampler *sampler,
                                          const float *logits, InkError *reterr);

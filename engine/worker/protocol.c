@@ -383,6 +383,8 @@ static int on_frame(Worker *w, InkError *reterr)
         return on_tokenize(w, reterr);
     case INK_WIRE_DETOKENIZE:
         return on_detokenize(w, reterr);
+    case INK_WIRE_TRIM:
+        return 0; /* no prefix outlives its request yet */
     }
     return INK_RAISE(EPROTO, reterr, "frame type %u is unknown", h->type);
 }

@@ -227,9 +227,10 @@ static void add_share(InkScheduler *s, InkGeneration *g, size_t n_rows)
     for (size_t i = 0; i < n_rows; i++) {
         size_t at = g->n_prefilled + i;
         bool reads = g->state == INK_GENERATION_PREFILL;
-        s->rows[s->n_rows++] = (InkStepRow){.session = g->session,
-                                            .token = reads ? g->prompt.ids[at] : g->next_token,
-                                            .wants_logits = !reads || at + 1 == g->prompt.n};
+        s->rows[s->n_rows++] =
+            (InkStepRow){.session = g->session,
+                         .token = reads ? g->prompt.ids[at] : g->next_token,
+                         .wants_logits = g->max_tokens != 0 && (!reads || at + 1 == g->prompt.n)};
     }
 }
 
@@ -325,6 +326,10 @@ static int take_rows(InkScheduler *s, const Share *share)
         int r = ink_generation_accept(g, s->engine, s->sampler, last->logits, &e);
         if (r < 0)
             return fail(s, g, -r, e.message);
+    }
+    if (g->max_tokens == 0 && g->n_prefilled == g->prompt.n) {
+        ink_generation_end_prewarm(g);
+        return 0;
     }
     if (before == INK_GENERATION_PREFILL || now - g->told_usec >= PROGRESS_USEC)
         return ink_generation_send_progress(g, s->socket);

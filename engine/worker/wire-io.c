@@ -100,8 +100,8 @@ static int check_generate(const InkWireFrame *f, size_t tail_bytes, InkError *re
     if (g->n_stops > INK_WIRE_MAX_STOPS)
         REFUSE("GENERATE: n_stops is over %u", INK_WIRE_MAX_STOPS);
     INK_TRY(check_messages("GENERATE", g->kind, g->n_messages, g->n_stops, reterr));
-    if (g->max_tokens == 0 || g->max_tokens > INK_WIRE_MAX_TOKENS)
-        REFUSE("GENERATE: max_tokens is not in 1..%u", INK_WIRE_MAX_TOKENS);
+    if (g->max_tokens > INK_WIRE_MAX_TOKENS)
+        REFUSE("GENERATE: max_tokens is over %u", INK_WIRE_MAX_TOKENS);
     if (!in_range(g->temperature, 0.0f, 10.0f))
         REFUSE("GENERATE: temperature is not in 0..10");
     if (!in_range(g->top_p, 0.0f, 1.0f) || g->top_p == 0.0f)
@@ -114,6 +114,8 @@ static int check_generate(const InkWireFrame *f, size_t tail_bytes, InkError *re
         REFUSE("GENERATE: credit_bytes is over %u", INK_WIRE_MAX_CREDIT);
     if (g->priority > 3)
         REFUSE("GENERATE: priority %u is unknown", g->priority);
+    if (g->overflow > INK_WIRE_OVERFLOW_TRUNCATE_MIDDLE)
+        REFUSE("GENERATE: overflow %u is unknown", g->overflow);
     return 0;
 }
 
@@ -146,6 +148,14 @@ static int check_detokenize(const InkWireFrame *f, size_t tail_bytes, InkError *
         REFUSE("DETOKENIZE: special is out of range");
     if (!is_zero(f->detokenize.reserved, sizeof(f->detokenize.reserved)))
         REFUSE("DETOKENIZE: reserved bytes are not 0");
+    return 0;
+}
+
+static int check_trim(const InkWireFrame *f, size_t tail_bytes, InkError *reterr)
+{
+    (void)tail_bytes;
+    if (f->trim.reserved != 0)
+        REFUSE("TRIM: reserved is not 0");
     return 0;
 }
 
@@ -236,6 +246,10 @@ static int check_finished(const InkWireFrame *f, size_t tail_bytes, InkError *re
         REFUSE("FINISHED: cached_tokens is over prompt_tokens");
     if (e->output_tokens > INK_WIRE_MAX_TOKENS)
         REFUSE("FINISHED: output_tokens is over %u", INK_WIRE_MAX_TOKENS);
+    if (e->lowered_priority > 1)
+        REFUSE("FINISHED: lowered_priority is out of range");
+    if (!is_zero(e->reserved, sizeof(e->reserved)))
+        REFUSE("FINISHED: reserved bytes are not 0");
     return 0;
 }
 
@@ -282,6 +296,7 @@ static const struct FrameRule {
      check_tokenize},
     {INK_WIRE_DETOKENIZE, INK_WIRE_TO_WORKER, "DETOKENIZE", sizeof(InkWireDetokenize), 0, 1, 1,
      ID_NEEDED, check_detokenize},
+    {INK_WIRE_TRIM, INK_WIRE_TO_WORKER, "TRIM", sizeof(InkWireTrim), 0, 0, 0, ID_NONE, check_trim},
     {INK_WIRE_READY, INK_WIRE_TO_BROKER, "READY", sizeof(InkWireReady), 0, 0, 0, ID_NONE,
      check_ready},
     {INK_WIRE_LOADED, INK_WIRE_TO_BROKER, "LOADED", sizeof(InkWireLoaded), 0, 0, 0, ID_NEEDED,

@@ -20,6 +20,7 @@ typedef struct InkWireFrame {
         InkWireCredit credit;
         InkWireTokenize tokenize;
         InkWireDetokenize detokenize;
+        InkWireTrim trim;
         InkWireReady ready;
         InkWireLoaded loaded;
         InkWireProgress progress;

@@ -20,7 +20,7 @@
 #include <assert.h>
 #include <stdint.h>
 
-#define INK_WIRE_VERSION         1u
+#define INK_WIRE_VERSION         2u
 #define INK_WIRE_MAX_FRAME_BYTES 65536u
 #define INK_WIRE_MAX_BULK_BYTES  (16u << 20)
 #define INK_WIRE_MAX_STRINGS     4096u /* of one memfd: 1 prompt or 2 per message, and stops */
@@ -40,6 +40,7 @@ typedef enum InkWireType {
     INK_WIRE_CREDIT,     /* InkWireCredit; an unknown id is ignored */
     INK_WIRE_TOKENIZE,   /* InkWireTokenize; fd: strings as GENERATE, without stops */
     INK_WIRE_DETOKENIZE, /* InkWireDetokenize; fd: one string of u32 ids */
+    INK_WIRE_TRIM,       /* InkWireTrim; id 0; after LOADED, not answered */
     /* worker to broker */
     INK_WIRE_READY = 64, /* InkWireReady; id 0; sealed and waiting */
     INK_WIRE_LOADED,     /* InkWireLoaded */
@@ -73,22 +74,32 @@ typedef enum InkWireKind {
     INK_WIRE_CHAT,         /* strings: role, text, ... */
 } InkWireKind;
 
+/* What happens to a prompt that does not fit (generation.h says what each one cuts). */
+typedef enum InkWireOverflow {
+    INK_WIRE_OVERFLOW_ERROR,
+    INK_WIRE_OVERFLOW_DROP_OLDEST,
+    INK_WIRE_OVERFLOW_TRUNCATE_HEAD,
+    INK_WIRE_OVERFLOW_TRUNCATE_MIDDLE,
+} InkWireOverflow;
+
 typedef struct InkWireGenerate {
     InkWireHeader header;
     uint32_t kind;       /* InkWireKind */
     uint32_t n_messages; /* chat: 1..; complete: 0 */
     uint32_t n_stops;    /* strings at the end of the list */
-    uint32_t max_tokens; /* 1..INK_WIRE_MAX_TOKENS */
+    uint32_t max_tokens; /* ..INK_WIRE_MAX_TOKENS; 0 = read the prompt only, then DONE (prewarm) */
     uint32_t max_lines;  /* 0 = no limit */
     uint32_t top_k;
     uint32_t repeat_window;
     float temperature, top_p, min_p, repeat_penalty;
-    uint32_t credit_bytes; /* to begin with */
-    uint32_t priority;     /* 0 = typing, 1 = interactive, 2 = normal, 3 = background */
-    uint32_t scope;        /* prefixes are never shared across scopes; chosen by the broker */
+    uint32_t credit_bytes;  /* to begin with */
+    uint32_t priority;      /* 0 = typing, 1 = interactive, 2 = normal, 3 = background */
+    uint32_t scope;         /* prefixes are never shared across scopes; 0 = shares with nobody */
+    uint32_t overflow;      /* InkWireOverflow */
+    uint32_t context_limit; /* tokens of prompt and answer together; 0 = the model's window */
     uint64_t seed;
 } InkWireGenerate;
-static_assert(sizeof(InkWireGenerate) == 80, "wire generate");
+static_assert(sizeof(InkWireGenerate) == 88, "wire generate");
 
 typedef struct InkWireCredit {
     InkWireHeader header;
@@ -113,6 +124,17 @@ typedef struct InkWireDetokenize {
     uint8_t reserved[7]; /* 0 */
 } InkWireDetokenize;     /* answered by TEXT frames (no credit needed), then FINISHED */
 static_assert(sizeof(InkWireDetokenize) == 24, "wire detokenize");
+
+/* Drops cached prefixes, the least recently used first, until keep_bytes are left: when memory is
+ * short, or (of one scope, 0 bytes) when what an application said shall be forgotten. Blocks that a
+ * running request uses leave with it. */
+typedef struct InkWireTrim {
+    InkWireHeader header;
+    uint32_t scope;    /* 0 = all */
+    uint32_t reserved; /* 0 */
+    uint64_t keep_bytes;
+} InkWireTrim;
+static_assert(sizeof(InkWireTrim) == 32, "wire trim");
 
 typedef struct InkWireReady {
     InkWireHeader header;
@@ -176,19 +198,24 @@ typedef enum InkWireReason {
     INK_WIRE_REASON_LINES,    /* max_lines */
     INK_WIRE_REASON_STOP_STRING,
     INK_WIRE_REASON_CANCELLED, /* by CANCEL */
-    INK_WIRE_REASON_DONE,      /* TOKENIZE, DETOKENIZE */
+    INK_WIRE_REASON_DONE,      /* TOKENIZE, DETOKENIZE, GENERATE with max_tokens 0 */
 } InkWireReason;
 
 typedef struct InkWireFinished {
     InkWireHeader header;
-    uint32_t reason; /* InkWireReason */
-    uint32_t prompt_tokens;
-    uint32_t cached_tokens;
+    uint32_t reason;        /* InkWireReason */
+    uint32_t prompt_tokens; /* that were read, after truncation */
+    uint32_t cached_tokens; /* of these, taken from the prefix cache */
     uint32_t output_tokens;
     uint64_t queue_usec, prefill_usec, decode_usec;
-    uint64_t text_bytes; /* of all TEXT frames */
+    uint64_t text_bytes;       /* of all TEXT frames */
+    uint64_t engine_usec;      /* its share of the time of the steps it was in */
+    uint32_t truncated_tokens; /* of the prompt as given, cut by `overflow` */
+    uint32_t dropped_messages; /* whole ones, by drop-oldest */
+    uint8_t lowered_priority;  /* typing, but too long for it: it ran as interactive */
+    uint8_t reserved[7];       /* 0 */
 } InkWireFinished;
-static_assert(sizeof(InkWireFinished) == 64, "wire finished");
+static_assert(sizeof(InkWireFinished) == 88, "wire finished");
 
 typedef struct InkWireFailed {
     InkWireHeader header;

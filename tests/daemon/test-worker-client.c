@@ -119,12 +119,18 @@ static void play(uint64_t id)
         put_finished(id, INK_WIRE_REASON_STOP, 101, 0, 0, 0);
     } else if (plays("lost-text")) {
         put_finished(id, INK_WIRE_REASON_STOP, 1, 0, 0, 7);
+    } else if (plays("dropped-messages-of-a-prompt")) {
+        InkWireFinished f = {.header = {INK_WIRE_FINISHED, 0, id},
+                             .reason = INK_WIRE_REASON_STOP,
+                             .dropped_messages = 1};
+        put(&f.header, sizeof f, NULL, 0);
     } else if (plays("ids-of-text")) {
         put_ids(id, 0, 1);
     } else if (plays("loaded-twice")) {
         put_loaded(id);
     } else if (plays("ready-twice")) {
-        InkWireReady r = {.header = {INK_WIRE_READY, 0, 0}, .version = 1, .seccomp = 1};
+        InkWireReady r = {
+            .header = {INK_WIRE_READY, 0, 0}, .version = INK_WIRE_VERSION, .seccomp = 1};
         put(&r.header, sizeof r, NULL, 0);
     } else if (plays("wrong-direction")) {
         InkWireHeader h = {INK_WIRE_CANCEL, 0, id};
@@ -148,7 +154,8 @@ static void play(uint64_t id)
 static int worker_main(void)
 {
     trick = getenv("INKLING_TRICK");
-    InkWireReady ready = {.header = {INK_WIRE_READY, 0, 0}, .version = 1, .seccomp = 1};
+    InkWireReady ready = {
+        .header = {INK_WIRE_READY, 0, 0}, .version = INK_WIRE_VERSION, .seccomp = 1};
     put(&ready.header, sizeof ready, NULL, 0);
     for (;;) {
         if (ink_wire_receive(INK_WORKER_SOCKET_FD, 0, INK_WIRE_TO_WORKER, &frame, NULL) < 0)
@@ -325,6 +332,7 @@ static void test_worker_client_kills_for_each_trick(void **state)
         {"too-many-tokens", false, "output_tokens"},
         {"prompt-over-window", false, "prompt_tokens"},
         {"lost-text", false, "text_bytes"},
+        {"dropped-messages-of-a-prompt", false, "dropped_messages"},
         {"ids-of-text", false, "IDS"},
         {"loaded-twice", false, "LOADED"},
         {"ready-twice", false, "READY"},

@@ -187,6 +187,10 @@ static void on_generate(const InkWireFrame *f)
                    .credit_bytes = f->generate.credit_bytes,
                    .prompt_tokens = count_bytes(f->fds[0], f->generate.n_stops),
                    .max_tokens = f->generate.max_tokens};
+    if (q->max_tokens == 0 && !plays("stall")) { /* a prewarm */
+        send_finished(q, INK_WIRE_REASON_DONE);
+        q->id = 0;
+    }
 }
 
 static void on_tokenize(const InkWireFrame *f)

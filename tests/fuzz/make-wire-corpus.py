@@ -24,8 +24,8 @@ def to_worker(n_fds, f, strings=b""):
 
 
 def generate(kind, n_messages, n_stops, priority):
-    return frame(2, 9, struct.pack("<7I4f3IQ", kind, n_messages, n_stops, 16, 0, 40, 64,
-                                   0.7, 0.95, 0.05, 1.0, 4096, priority, 1, 42))
+    return frame(2, 9, struct.pack("<7I4f5IQ", kind, n_messages, n_stops, 16, 0, 40, 64,
+                                   0.7, 0.95, 0.05, 1.0, 4096, priority, 1, 1, 1024, 42))
 
 
 def text(n_bytes, s):
@@ -44,9 +44,10 @@ WORKER = {
                                bulk("user", "")),
     "detokenize": to_worker(1, frame(6, 4, struct.pack("<B7x", 0)),
                             bulk(struct.pack("<3I", 1, 2, 3))),
+    "trim": to_worker(0, frame(7, 0, struct.pack("<IIQ", 1, 0, 1 << 20))),
 }
 BROKER = {
-    "ready": frame(64, 0, struct.pack("<IBB2x", 1, 1, 7)),
+    "ready": frame(64, 0, struct.pack("<IBB2x", 2, 1, 7)),
     "loaded": frame(65, 1, text(128, "SmolLM2") + text(32, "llama") + text(16, "Q4_1")
                     + text(16, "avx2") + struct.pack("<IIIBB2xQQQQ", 2, 2048, 49152, 1, 0,
                                                      134000000, 96000000, 23040, 50000)),
@@ -54,7 +55,7 @@ BROKER = {
     "heartbeat": frame(66, 0, struct.pack("<IIQQ", 0, 0, 0, 0)),
     "text": frame(67, 9, struct.pack("<Q", 12) + " grüße 🐢".encode()),
     "ids": frame(68, 3, struct.pack("<II3I", 0, 3, 1, 2, 49151)),
-    "finished": frame(69, 9, struct.pack("<4I4Q", 2, 10, 0, 16, 1, 2, 3, 40)),
+    "finished": frame(69, 9, struct.pack("<4I5Q2IB7x", 2, 10, 0, 16, 1, 2, 3, 40, 9, 5, 2, 1)),
     "failed": frame(70, 9, struct.pack("<I", 90) + text(240, "too long") + bytes(4)),
 }
 

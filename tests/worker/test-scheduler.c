@@ -215,6 +215,23 @@ static void test_scheduler_prompts_are_read_in_equal_shares(void **state)
     finish();
 }
 
+static void test_scheduler_prewarm_reads_the_prompt_and_writes_nothing(void **state)
+{
+    (void)state;
+    begin(0);
+    InkWireGenerate prewarm = make_request(1, 1, 0);
+    prewarm.credit_bytes = 0;
+    add(prewarm, long_prompt(100));
+    add(make_request(2, writer_seed, 8), "hello and");
+    run_to_end();
+    assert_int_equal(answers[1].finished.reason, INK_WIRE_REASON_DONE);
+    assert_int_equal(answers[1].finished.output_tokens, 0);
+    assert_int_equal(answers[1].finished.decode_usec, 0);
+    assert_true(answers[1].finished.prompt_tokens > 100);
+    assert_int_equal(answers[2].finished.output_tokens, 8);
+    finish();
+}
+
 /* -- order ------------------------------------------------------------------------------------- */
 
 static void test_scheduler_background_stands_back(void **state)
@@ -621,6 +638,7 @@ int main(void)
         cmocka_unit_test(test_scheduler_answers_grow_together),
         cmocka_unit_test(test_scheduler_same_seed_gives_same_text_in_any_company),
         cmocka_unit_test(test_scheduler_prompts_are_read_in_equal_shares),
+        cmocka_unit_test(test_scheduler_prewarm_reads_the_prompt_and_writes_nothing),
         cmocka_unit_test(test_scheduler_background_stands_back),
         cmocka_unit_test(test_scheduler_typing_reads_before_all_others),
         cmocka_unit_test(test_scheduler_full_worker_takes_in_a_typing_request),

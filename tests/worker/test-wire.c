@@ -87,6 +87,12 @@ static void make_detokenize(void)
     begin(INK_WIRE_DETOKENIZE, sizeof(InkWireDetokenize), 1);
 }
 
+static void make_trim(void)
+{
+    begin(INK_WIRE_TRIM, sizeof(InkWireTrim), 0);
+    frame.header.id = 0;
+}
+
 static void make_ready(void)
 {
     begin(INK_WIRE_READY, sizeof(InkWireReady), 0);
@@ -145,10 +151,10 @@ static const struct Maker {
     {make_load, INK_WIRE_TO_WORKER},     {make_generate, INK_WIRE_TO_WORKER},
     {make_cancel, INK_WIRE_TO_WORKER},   {make_credit, INK_WIRE_TO_WORKER},
     {make_tokenize, INK_WIRE_TO_WORKER}, {make_detokenize, INK_WIRE_TO_WORKER},
-    {make_ready, INK_WIRE_TO_BROKER},    {make_loaded, INK_WIRE_TO_BROKER},
-    {make_progress, INK_WIRE_TO_BROKER}, {make_text, INK_WIRE_TO_BROKER},
-    {make_ids, INK_WIRE_TO_BROKER},      {make_finished, INK_WIRE_TO_BROKER},
-    {make_failed, INK_WIRE_TO_BROKER},
+    {make_trim, INK_WIRE_TO_WORKER},     {make_ready, INK_WIRE_TO_BROKER},
+    {make_loaded, INK_WIRE_TO_BROKER},   {make_progress, INK_WIRE_TO_BROKER},
+    {make_text, INK_WIRE_TO_BROKER},     {make_ids, INK_WIRE_TO_BROKER},
+    {make_finished, INK_WIRE_TO_BROKER}, {make_failed, INK_WIRE_TO_BROKER},
 };
 #define N_MAKERS (sizeof(makers) / sizeof(makers[0]))
 
@@ -199,7 +205,7 @@ static void test_wire_check_refuses_wrong_sizes_and_descriptors(void **state)
         frame.n_fds = INK_WIRE_MAX_FDS + 1;
         assert_int_equal(check(n, makers[i].side), -EPROTO);
         makers[i].make();
-        frame.header.id = frame.header.type == INK_WIRE_READY ? 1 : 0;
+        frame.header.id = frame.header.type == INK_WIRE_READY || frame.header.type == INK_WIRE_TRIM;
         assert_int_equal(check(n, makers[i].side),
                          -EPROTO); /* PROGRESS: a heartbeat with numbers */
     }
@@ -208,7 +214,7 @@ static void test_wire_check_refuses_wrong_sizes_and_descriptors(void **state)
 static void test_wire_check_refuses_unknown_types(void **state)
 {
     (void)state;
-    static const uint32_t types[] = {0, 7, 63, 71, 255, UINT32_MAX};
+    static const uint32_t types[] = {0, 40, 63, 71, 255, UINT32_MAX};
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         make_cancel();
         frame.header.type = types[i];
@@ -246,7 +252,7 @@ static void test_wire_check_refuses_bad_fields_to_worker(void **state)
     REFUSED(make_generate, frame.generate.n_messages = UINT32_MAX);
     REFUSED(make_generate, frame.generate.n_stops = INK_WIRE_MAX_STOPS + 1);
     REFUSED(make_generate, frame.generate.n_stops = UINT32_MAX);
-    REFUSED(make_generate, frame.generate.max_tokens = 0);
+    REFUSED(make_generate, frame.generate.overflow = 4);
     REFUSED(make_generate, frame.generate.max_tokens = INK_WIRE_MAX_TOKENS + 1);
     REFUSED(make_generate, frame.generate.temperature = NAN);
     REFUSED(make_generate, frame.generate.temperature = INFINITY);
@@ -271,6 +277,7 @@ static void test_wire_check_refuses_bad_fields_to_worker(void **state)
     REFUSED(make_tokenize, (frame.tokenize.kind = INK_WIRE_CHAT, frame.tokenize.n_messages = 1));
     REFUSED(make_detokenize, frame.detokenize.special = 2);
     REFUSED(make_detokenize, frame.detokenize.reserved[6] = 1);
+    REFUSED(make_trim, frame.trim.reserved = 1);
 #undef REFUSED
 }
 
@@ -320,6 +327,8 @@ static void test_wire_check_refuses_bad_fields_to_broker(void **state)
     REFUSED(make_finished, frame.finished.reason = 7);
     REFUSED(make_finished, frame.finished.cached_tokens = 6);
     REFUSED(make_finished, frame.finished.output_tokens = INK_WIRE_MAX_TOKENS + 1);
+    REFUSED(make_finished, frame.finished.lowered_priority = 2);
+    REFUSED(make_finished, frame.finished.reserved[6] = 1);
     REFUSED(make_failed, frame.failed.code = 0);
     REFUSED(make_failed, frame.failed.code = 4096);
     REFUSED(make_failed, memset(frame.failed.message, 'a', sizeof(frame.failed.message)));
