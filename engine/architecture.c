@@ -37,6 +37,31 @@ static const InkTensorSpec llama_layer_tensors[] = {
     {"ffn_down.weight", INK_TENSOR_MATRIX, INK_DIM_D, INK_DIM_F, LAYER(down)},
 };
 
+/* Norms hold 1 + w already. The two norms after a block stand before it is added. */
+static const InkTensorSpec gemma3_tensors[] = {
+    {"token_embd.weight", INK_TENSOR_LOOKUP, INK_DIM_V, INK_DIM_D, MODEL(embedding)},
+    {"output_norm.weight", INK_TENSOR_VECTOR, INK_DIM_ONE, INK_DIM_D, MODEL(output_norm)},
+    {"output.weight", INK_TENSOR_MATRIX, INK_DIM_V, INK_DIM_D, MODEL(head),
+     .or_else = "token_embd.weight"},
+};
+
+static const InkTensorSpec gemma3_layer_tensors[] = {
+    {"attn_norm.weight", INK_TENSOR_VECTOR, INK_DIM_ONE, INK_DIM_D, LAYER(attention_norm)},
+    {"attn_q.weight", INK_TENSOR_MATRIX, INK_DIM_HS, INK_DIM_D, LAYER(q)},
+    {"attn_k.weight", INK_TENSOR_MATRIX, INK_DIM_KS, INK_DIM_D, LAYER(k)},
+    {"attn_v.weight", INK_TENSOR_MATRIX, INK_DIM_KS, INK_DIM_D, LAYER(v)},
+    {"attn_q_norm.weight", INK_TENSOR_VECTOR, INK_DIM_ONE, INK_DIM_S, LAYER(q_norm)},
+    {"attn_k_norm.weight", INK_TENSOR_VECTOR, INK_DIM_ONE, INK_DIM_S, LAYER(k_norm)},
+    {"attn_output.weight", INK_TENSOR_MATRIX, INK_DIM_D, INK_DIM_HS, LAYER(o)},
+    {"post_attention_norm.weight", INK_TENSOR_VECTOR, INK_DIM_ONE, INK_DIM_D,
+     LAYER(attention_post_norm)},
+    {"ffn_norm.weight", INK_TENSOR_VECTOR, INK_DIM_ONE, INK_DIM_D, LAYER(ffn_norm)},
+    {"ffn_gate.weight", INK_TENSOR_MATRIX, INK_DIM_F, INK_DIM_D, LAYER(gate)},
+    {"ffn_up.weight", INK_TENSOR_MATRIX, INK_DIM_F, INK_DIM_D, LAYER(up)},
+    {"ffn_down.weight", INK_TENSOR_MATRIX, INK_DIM_D, INK_DIM_F, LAYER(down)},
+    {"post_ffw_norm.weight", INK_TENSOR_VECTOR, INK_DIM_ONE, INK_DIM_D, LAYER(ffn_post_norm)},
+};
+
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 static const InkArchitecture architectures[] = {
@@ -47,6 +72,20 @@ static const InkArchitecture architectures[] = {
         .layer_tensors = llama_layer_tensors,
         .n_layer_tensors = N_OF(llama_layer_tensors),
         .rope_adjacent = true,
+        .rope_base = 1e4f,
+    },
+    {
+        .name = "gemma3",
+        .tensors = gemma3_tensors,
+        .n_tensors = N_OF(gemma3_tensors),
+        .layer_tensors = gemma3_layer_tensors,
+        .n_layer_tensors = N_OF(gemma3_layer_tensors),
+        .gelu = true,
+        .scale_embedding = true,
+        .rope_base = 1e6f,
+        .rope_base_local = 1e4f,
+        .local_period = 6,
+        .n_layers_scaled_by_width = 62,
     },
 };
 
@@ -70,7 +109,7 @@ int ink_architecture_find(const InkGguf *g, const InkArchitecture **ret, InkErro
         shown[i] = c > ' ' && c < 127 ? c : '?';
     }
     return INK_RAISE(EOPNOTSUPP, reterr,
-                     "general.architecture is \"%s\"; this build supports: llama", shown);
+                     "general.architecture is \"%s\"; this build supports: llama, gemma3", shown);
 }
 
 static int get_u32(const InkArchitecture *a, const InkGguf *g, const char *name, uint32_t min,
@@ -101,22 +140,24 @@ static int get_positive(const InkArchitecture *a, const InkGguf *g, const char *
 /* Features that change the numbers: a file that asks for one is refused, not run without it. */
 static int refuse_unknown_features(const InkArchitecture *a, const InkGguf *g, InkError *reterr)
 {
-    static const char *const counts[] = {"expert_count", "attention.sliding_window",
-                                         "attention.causal", "rope.scaling.type"};
-    for (size_t i = 0; i < N_OF(counts); i++) {
+    static const char *const features[] = {"expert_count", "attention.causal",
+                                           "attn_logit_softcapping", "final_logit_softcapping",
+                                           "attention.sliding_window"};
+    size_t n = N_OF(features) - (a->local_period > 0 ? 1 : 0); /* the last one is read then */
+    for (size_t i = 0; i < n; i++) {
         char key[KEY_BYTES];
-        snprintf(key, sizeof(key), "%s.%s", a->name, counts[i]);
+        snprintf(key, sizeof(key), "%s.%s", a->name, features[i]);
         if (!ink_gguf_has(g, key))
             continue;
-        InkGgufString text;
-        uint32_t number;
+        float number;
+        uint32_t count;
         bool flag, harmless = false;
-        if (ink_gguf_get_string(g, key, NULL, &text, NULL) == 0)
-            harmless = text.n_bytes == 4 && memcmp(text.text, "none", 4) == 0;
-        else if (ink_gguf_get_bool(g, key, NULL, &flag, NULL) == 0)
+        if (ink_gguf_get_bool(g, key, NULL, &flag, NULL) == 0)
             harmless = flag;
-        else if (ink_gguf_get_u32(g, key, 0, UINT32_MAX, NULL, &number, NULL) == 0)
-            harmless = number == 0;
+        else if (ink_gguf_get_f32(g, key, NULL, &number, NULL) == 0)
+            harmless = number == 0.0f;
+        else if (ink_gguf_get_u32(g, key, 0, UINT32_MAX, NULL, &count, NULL) == 0)
+            harmless = count == 0;
         INK_CHECK(harmless, EOPNOTSUPP, reterr, "%s: this build does not have that feature", key);
     }
     return 0;
@@ -150,7 +191,28 @@ static int read_heads(const InkArchitecture *a, const InkGguf *g, InkHyper *h, I
               "%s.attention.value_length %zu differs from the key length %zu", a->name,
               value_length, key_length);
     h->n_head_size = key_length;
+    bool by_width = h->n_layers == a->n_layers_scaled_by_width;
+    h->attention_scale = 1.0f / sqrtf((float)(by_width ? h->n_embedding / h->n_heads : key_length));
     return 0;
+}
+
+/* A factor without a type is linear, as writers of older files meant it. */
+static int read_rope_scaling(const InkArchitecture *a, const InkGguf *g, InkHyper *h,
+                             InkError *reterr)
+{
+    char key[KEY_BYTES];
+    const InkGgufString linear = {"linear", 6};
+    InkGgufString type;
+    snprintf(key, sizeof(key), "%s.rope.scaling.type", a->name);
+    INK_TRY(ink_gguf_get_string(g, key, &linear, &type, reterr));
+    h->rope_factor = 1.0f;
+    if (type.n_bytes == 4 && memcmp(type.text, "none", 4) == 0)
+        return 0;
+    INK_CHECK(type.n_bytes == linear.n_bytes && memcmp(type.text, linear.text, type.n_bytes) == 0,
+              EOPNOTSUPP, reterr, "%s is \"%s\"; this build supports: none, linear", key,
+              ink_gguf_shown(type).text);
+    const float one = 1.0f;
+    return get_positive(a, g, "rope.scaling.factor", 1e6f, &one, &h->rope_factor, reterr);
 }
 
 static int read_rope(const InkArchitecture *a, const InkGguf *g, InkHyper *h, InkError *reterr)
@@ -159,8 +221,40 @@ static int read_rope(const InkArchitecture *a, const InkGguf *g, InkHyper *h, In
     INK_TRY(get_u32(a, g, "rope.dimension_count", 2, whole_head, &whole_head, &h->n_rope, reterr));
     INK_CHECK(h->n_rope % 2 == 0, EBADMSG, reterr, "%s.rope.dimension_count is %zu, must be even",
               a->name, h->n_rope);
-    const float base = 10000.0f;
-    return get_positive(a, g, "rope.freq_base", 1e12f, &base, &h->rope_base, reterr);
+    INK_TRY(get_positive(a, g, "rope.freq_base", 1e12f, &a->rope_base, &h->rope_base, reterr));
+    INK_TRY(read_rope_scaling(a, g, h, reterr));
+    if (a->local_period == 0)
+        return 0;
+    float base; /* the key has two spellings */
+    INK_TRY(get_positive(a, g, "rope.local.freq_base", 1e12f, &a->rope_base_local, &base, reterr));
+    return get_positive(a, g, "rope.freq_base_swa", 1e12f, &base, &h->rope_base_local, reterr);
+}
+
+/* Which layers are local: a period, or a flag for each layer. */
+static int read_local_layers(const InkArchitecture *a, const InkGguf *g, InkHyper *h,
+                             InkError *reterr)
+{
+    if (a->local_period == 0)
+        return 0;
+    const uint32_t none = 0;
+    INK_TRY(get_u32(a, g, "attention.sliding_window", 0, UINT32_MAX, &none, &h->window, reterr));
+    if (h->window == 0)
+        return 0;
+    char key[KEY_BYTES];
+    InkGgufArray flags;
+    snprintf(key, sizeof(key), "%s.attention.sliding_window_pattern", a->name);
+    if (ink_gguf_get_array(g, key, INK_GGUF_BOOL, &flags, NULL) == 0) {
+        INK_CHECK(flags.n == h->n_layers, EBADMSG, reterr, "%s has %zu flags for %zu layers", key,
+                  flags.n, h->n_layers);
+        for (size_t i = 0; i < h->n_layers; i++)
+            h->is_local[i] = flags.data[i] != 0;
+        return 0;
+    }
+    uint32_t period;
+    INK_TRY(ink_gguf_get_u32(g, key, 1, INK_MODEL_MAX_LAYERS, &a->local_period, &period, reterr));
+    for (size_t i = 0; i < h->n_layers; i++)
+        h->is_local[i] = (i + 1) % period != 0;
+    return 0;
 }
 
 int ink_architecture_read_hyper(const InkArchitecture *a, const InkGguf *g, InkHyper *ret,
@@ -176,6 +270,8 @@ int ink_architecture_read_hyper(const InkArchitecture *a, const InkGguf *g, InkH
                     reterr));
     INK_TRY(read_heads(a, g, &h, reterr));
     INK_TRY(read_rope(a, g, &h, reterr));
+    INK_TRY(read_local_layers(a, g, &h, reterr));
+    h.embedding_scale = a->scale_embedding ? sqrtf((float)h.n_embedding) : 1.0f;
     INK_TRY(
         get_positive(a, g, "attention.layer_norm_rms_epsilon", 1.0f, NULL, &h.norm_eps, reterr));
 
@@ -200,6 +296,7 @@ size_t ink_architecture_dim(const InkHyper *h, InkDim dim)
         [INK_DIM_D] = h->n_embedding,
         [INK_DIM_HS] = h->n_heads * h->n_head_size,
         [INK_DIM_KS] = h->n_kv_heads * h->n_head_size,
+        [INK_DIM_S] = h->n_head_size,
         [INK_DIM_F] = h->n_feedforward,
         [INK_DIM_V] = h->n_vocab,
         [INK_DIM_ROPE_PAIRS] = h->n_rope / 2,

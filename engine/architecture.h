@@ -5,14 +5,17 @@
  * the few switches in which its steps differ. A new family is a new row in architecture.c; a switch
  * that no family here needs does not exist.
  *
- * Steps of a layer, in the order in which forward.c takes them:
- *   attention_norm -> q, k, v -> rope -> attention -> o -> add
- *   ffn_norm -> gate, up -> silu(gate) * up -> down -> add
+ * Steps of a layer, in the order in which forward.c takes them; those in brackets are skipped where
+ * the family has no tensor for them:
+ *   attention_norm -> q, k, v [-> q_norm, k_norm] -> rope -> attention -> o [-> norm] -> add
+ *   ffn_norm -> gate, up -> activation(gate) * up -> down [-> norm] -> add
+ * A layer is global or local. A local one sees the last `window` positions only, and its rope has a
+ * base of its own.
  *
  * Owns: nothing, constant tables.
  * Errors: -EBADMSG (a value is missing or out of its range, a shape is wrong), -EOPNOTSUPP (sound,
  * but not of this build). Thread: constant. Source: RMSNorm 1910.07467; RoPE 2104.09864;
- * GQA 2305.13245; SwiGLU 2002.05202. */
+ * GQA 2305.13245; SwiGLU 2002.05202; Gemma 3 2503.19786. */
 #pragma once
 
 #include <stdbool.h>
@@ -39,8 +42,14 @@ typedef struct InkHyper {
     size_t n_feedforward; /* F */
     size_t n_vocab;       /* V: rows of the embedding, >= tokens of the tokenizer */
     size_t n_rope;        /* leading values of a head that are rotated, even, <= S */
+    size_t window;        /* positions that a local layer sees, its own among them; 0 = no such */
     float norm_eps;
+    float embedding_scale; /* of looked-up rows, not of a tied head */
+    float attention_scale; /* of scores before the softmax */
     float rope_base;
+    float rope_factor; /* global layers: positions are divided by it */
+    float rope_base_local;
+    bool is_local[INK_MODEL_MAX_LAYERS];
 } InkHyper;
 
 /* Letters of a shape. A vector has INK_DIM_ONE outputs. */
@@ -49,6 +58,7 @@ typedef enum InkDim {
     INK_DIM_D,
     INK_DIM_HS, /* H * S */
     INK_DIM_KS, /* K * S */
+    INK_DIM_S,
     INK_DIM_F,
     INK_DIM_V,
     INK_DIM_ROPE_PAIRS,
@@ -77,7 +87,15 @@ typedef struct InkArchitecture {
     size_t n_tensors;
     const InkTensorSpec *layer_tensors;
     size_t n_layer_tensors;
-    bool rope_adjacent; /* pairs (2i, 2i+1); else halves of a head (i, i + n/2) */
+    bool rope_adjacent;   /* pairs (2i, 2i+1); else halves of a head (i, i + n/2) */
+    bool gelu;            /* the gate's activation is the tanh form of GELU; else SiLU */
+    bool scale_embedding; /* by sqrt(D) */
+    /* What holds where the file does not say. */
+    float rope_base;
+    float rope_base_local;
+    uint32_t local_period; /* of so many layers all but the last are local; 0 = no local layers */
+    /* The model of so many layers scales scores by sqrt(D / H); no key tells. 0 = none does. */
+    size_t n_layers_scaled_by_width;
 } InkArchitecture;
 
 /* The family that the file names. */

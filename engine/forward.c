@@ -71,20 +71,24 @@ static void multiply_share(const Worker *k, const InkMatrix *m, const InkMatmulI
 static void look_up_embeddings(const Worker *k)
 {
     const InkLookup *table = &k->f->model->embedding;
-    for (size_t t = k->row_begin; t < k->row_end; t++)
-        table->type->dequantize(table->rows + k->w->tokens[t] * table->row_bytes,
-                                k->lane->x + t * k->w->d_stride, k->h->n_embedding);
+    for (size_t t = k->row_begin; t < k->row_end; t++) {
+        float *x = k->lane->x + t * k->w->d_stride;
+        table->type->dequantize(table->rows + k->w->tokens[t] * table->row_bytes, x,
+                                k->h->n_embedding);
+        for (size_t i = 0; k->h->embedding_scale != 1.0f && i < k->h->n_embedding; i++)
+            x[i] *= k->h->embedding_scale;
+    }
 }
 
 /* Angles in double: in float they are off by whole turns at far positions (A2). */
-static void compute_rope_table(const Worker *k)
+static void compute_rope_table(const Worker *k, const InkRopeTable *rope)
 {
     size_t begin, end, n_pairs = k->h->n_rope / 2;
     ink_threads_range(k->n_rows, k->thread, k->n_threads, &begin, &end);
     for (size_t t = begin; t < end; t++) {
-        float *cos_sin = k->w->cos_sin + t * k->w->rope_stride;
+        float *cos_sin = rope->cos_sin + t * k->w->rope_stride;
         for (size_t i = 0; i < n_pairs; i++) {
-            double angle = k->w->positions[t] * k->w->inverse_wavelengths[i];
+            double angle = k->w->positions[t] * rope->inverse_wavelengths[i];
             cos_sin[2 * i] = (float)cos(angle);
             cos_sin[2 * i + 1] = (float)sin(angle);
         }
@@ -93,16 +97,30 @@ static void compute_rope_table(const Worker *k)
 
 /* --- row phases --- */
 
-/* x += what the last block has projected; normed = norm(x), quantised if a matmul wants it. */
-static void add_and_norm(const Worker *k, bool add, const float *weight, bool quantize)
+/* x += what the last block has projected, normed first if it has a norm for that. That norm goes
+ * through `normed`: in own lanes all threads read the same projected row. */
+static void add_projected(const Worker *k, float *x, size_t t, const float *post_norm,
+                          float *normed)
+{
+    const float *projected = k->w->projected + t * k->w->d_stride;
+    if (post_norm != NULL) {
+        k->f->kernels->rms_norm(projected, post_norm, k->h->n_embedding, k->h->norm_eps, normed);
+        projected = normed;
+    }
+    k->f->kernels->add(x, projected, k->h->n_embedding);
+}
+
+/* Adds the last block, if there is one; normed = norm(x), quantised if a matmul wants it. */
+static void add_and_norm(const Worker *k, bool add, const float *post_norm, const float *weight,
+                         bool quantize)
 {
     const InkKernels *kernels = k->f->kernels;
     size_t stride = k->w->d_stride, n = k->h->n_embedding;
     for (size_t t = k->row_begin; t < k->row_end; t++) {
-        float *x = k->lane->x + t * stride;
+        float *x = k->lane->x + t * stride, *normed = k->lane->normed + t * stride;
         if (add)
-            kernels->add(x, k->w->projected + t * stride, n);
-        kernels->rms_norm(x, weight, n, k->h->norm_eps, k->lane->normed + t * stride);
+            add_projected(k, x, t, post_norm, normed);
+        kernels->rms_norm(x, weight, n, k->h->norm_eps, normed);
     }
     if (quantize)
         kernels->quantize_rows(k->lane->normed, stride, k->row_begin, k->row_end, n,
@@ -129,14 +147,21 @@ static void multiply_heads(const Worker *k, const InkMatrix *m, size_t head_begi
     multiply(k, m, head_begin * n_groups, head_end * n_groups, &input, out, out_stride, k->n_rows);
 }
 
-static void rotate_heads(const Worker *k, float *x, size_t stride, size_t head_begin,
-                         size_t head_end)
+static void rotate_heads(const Worker *k, size_t layer, const float *norm, float *x, size_t stride,
+                         size_t head_begin, size_t head_end)
 {
+    const InkKernels *kernels = k->f->kernels;
+    const InkRopeTable *rope = &k->w->ropes[k->h->is_local[layer]];
+    size_t n = k->h->n_head_size;
     for (size_t t = 0; t < k->n_rows; t++) {
-        const float *cos_sin = k->w->cos_sin + t * k->w->rope_stride;
-        for (size_t head = head_begin; head < head_end; head++)
-            k->f->kernels->rope(x + t * stride + head * k->h->n_head_size, cos_sin,
-                                k->h->n_rope / 2, k->f->model->architecture->rope_adjacent);
+        const float *cos_sin = rope->cos_sin + t * k->w->rope_stride;
+        for (size_t head = head_begin; head < head_end; head++) {
+            float *of_head = x + t * stride + head * n;
+            if (norm != NULL)
+                kernels->rms_norm(of_head, norm, n, k->h->norm_eps, of_head);
+            kernels->rope(of_head, cos_sin, k->h->n_rope / 2,
+                          k->f->model->architecture->rope_adjacent);
+        }
     }
 }
 
@@ -183,10 +208,10 @@ static void project_heads(const Worker *k, const InkLayer *layer, size_t layer_i
     ink_threads_range(n_heads + 2 * n_kv, k->thread, k->n_threads, &begin, &end);
     clip(begin, end, 0, n_heads, &a, &b);
     multiply_heads(k, &layer->q, a, b, k->w->q, k->w->hs_stride);
-    rotate_heads(k, k->w->q, k->w->hs_stride, a, b);
+    rotate_heads(k, layer_index, layer->q_norm, k->w->q, k->w->hs_stride, a, b);
     clip(begin, end, n_heads, n_kv, &a, &b);
     multiply_heads(k, &layer->k, a, b, k->w->k, k->w->ks_stride);
-    rotate_heads(k, k->w->k, k->w->ks_stride, a, b);
+    rotate_heads(k, layer_index, layer->k_norm, k->w->k, k->w->ks_stride, a, b);
     store_keys(k, layer_index, a, b);
     clip(begin, end, n_heads + n_kv, n_kv, &a, &b);
     multiply_heads(k, &layer->v, a, b, k->w->v, k->w->ks_stride);
@@ -194,13 +219,22 @@ static void project_heads(const Worker *k, const InkLayer *layer, size_t layer_i
     meet(k);
 }
 
+/* The kernel decides by blocks: what any position of the row's block sees is looked at. */
+static size_t first_block_seen(size_t position, size_t window)
+{
+    size_t first = position / INK_KV_BLOCK * INK_KV_BLOCK;
+    return window > 0 && first >= window ? (first - window + 1) / INK_KV_BLOCK : 0;
+}
+
 /* Query heads [head, head + n_heads) of one kv-head, rows [row, row + n_rows) of one run. */
 static void attend(const Worker *k, const InkRun *run, size_t layer, size_t head, size_t n_heads,
                    size_t row, size_t n_rows)
 {
     size_t kv_head = head / (k->h->n_heads / k->h->n_kv_heads);
-    size_t n_blocks = (run->first_position + row + n_rows - 1) / INK_KV_BLOCK + 1;
-    for (size_t i = 0; i < n_blocks; i++) {
+    size_t position = run->first_position + row;
+    size_t window = k->h->is_local[layer] ? k->h->window : 0;
+    size_t n_blocks = (position + n_rows - 1) / INK_KV_BLOCK + 1;
+    for (size_t i = first_block_seen(position, window); i < n_blocks; i++) {
         k->own->k_blocks[i] = ink_kv_pool_k(k->f->kv, run->blocks[i], layer, kv_head);
         k->own->v_blocks[i] = ink_kv_pool_v(k->f->kv, run->blocks[i], layer, kv_head);
     }
@@ -210,13 +244,14 @@ static void attend(const Worker *k, const InkRun *run, size_t layer, size_t head
         .v_blocks = k->own->v_blocks,
         .head_size = k->h->n_head_size,
         .n_heads_per_kv = n_heads,
-        .scale = 1.0f / sqrtf((float)k->h->n_head_size),
+        .scale = k->h->attention_scale,
         .q = k->w->q + at,
         .q_stride = k->w->hs_stride,
         .out = k->w->attended + at,
         .out_stride = k->w->hs_stride,
         .n_rows = n_rows,
-        .first_position = run->first_position + row,
+        .first_position = position,
+        .window = window,
     };
     k->f->kernels->attention(&job);
 }
@@ -254,10 +289,13 @@ static void attend_by_rows(const Worker *k, size_t layer)
     }
 }
 
-static void attention_block(const Worker *k, const InkLayer *layer, size_t layer_index)
+static void attention_block(const Worker *k, size_t layer_index)
 {
+    const InkLayer *layer = &k->f->model->layers[layer_index];
+    bool first = layer_index == 0;
     bool quantize = wants_quant(&layer->q) || wants_quant(&layer->k) || wants_quant(&layer->v);
-    add_and_norm(k, layer_index > 0, layer->attention_norm, quantize);
+    add_and_norm(k, !first, first ? NULL : layer[-1].ffn_post_norm, layer->attention_norm,
+                 quantize);
     project_heads(k, layer, layer_index);
     if (k->n_rows <= ATTENTION_ROWS)
         attend_by_heads(k, layer_index);
@@ -274,15 +312,19 @@ static void attention_block(const Worker *k, const InkLayer *layer, size_t layer
 
 static void feed_forward_block(const Worker *k, const InkLayer *layer)
 {
-    add_and_norm(k, true, layer->ffn_norm, wants_quant(&layer->gate) || wants_quant(&layer->up));
+    add_and_norm(k, true, layer->attention_post_norm, layer->ffn_norm,
+                 wants_quant(&layer->gate) || wants_quant(&layer->up));
     const InkMatmulInput input = {k->lane->normed, k->w->d_stride, &k->lane->quant};
     size_t stride = k->w->f_stride, begin, end;
     ink_threads_range(layer->gate.n_groups, k->thread, k->n_threads, &begin, &end);
     multiply(k, &layer->gate, begin, end, &input, k->w->gate, stride, k->n_rows);
     multiply(k, &layer->up, begin, end, &input, k->w->up, stride, k->n_rows);
     size_t at = begin * INK_PACK_ROWS, n = (end - begin) * INK_PACK_ROWS;
+    const InkKernels *kernels = k->f->kernels;
+    bool gelu = k->f->model->architecture->gelu;
     for (size_t t = 0; t < k->n_rows && n > 0; t++)
-        k->f->kernels->silu_mul(k->w->gate + t * stride + at, k->w->up + t * stride + at, n);
+        (gelu ? kernels->gelu_mul : kernels->silu_mul)(k->w->gate + t * stride + at,
+                                                       k->w->up + t * stride + at, n);
     meet(k);
     quantize_for(k, &layer->down, k->w->gate, stride);
     const InkMatmulInput hidden = {k->w->gate, stride, &k->lane->quant};
@@ -301,10 +343,9 @@ static void compute_logits(const Worker *k)
         ink_threads_range(n, k->thread, k->n_threads, &begin, &end);
     for (size_t i = begin; i < end; i++) {
         size_t t = k->w->logit_rows[i];
-        float *x = k->lane->x + t * stride;
-        kernels->add(x, k->w->projected + t * stride, k->h->n_embedding);
-        kernels->rms_norm(x, m->output_norm, k->h->n_embedding, k->h->norm_eps,
-                          k->lane->normed + i * stride);
+        float *x = k->lane->x + t * stride, *normed = k->lane->normed + i * stride;
+        add_projected(k, x, t, m->layers[k->h->n_layers - 1].ffn_post_norm, normed);
+        kernels->rms_norm(x, m->output_norm, k->h->n_embedding, k->h->norm_eps, normed);
     }
     if (wants_quant(&m->head))
         kernels->quantize_rows(k->lane->normed, stride, begin, end, k->h->n_embedding,
@@ -334,10 +375,11 @@ static void run_pass(void *userdata, size_t thread, size_t n_threads)
         ink_threads_range(k.n_rows, thread, n_threads, &k.row_begin, &k.row_end);
 
     look_up_embeddings(&k);
-    compute_rope_table(&k);
+    for (size_t i = 0; i < k.w->n_ropes; i++)
+        compute_rope_table(&k, &k.w->ropes[i]);
     meet(&k);
     for (size_t i = 0; i < k.h->n_layers; i++) {
-        attention_block(&k, &f->model->layers[i], i);
+        attention_block(&k, i);
         feed_forward_block(&k, &f->model->layers[i]);
         if (thread == 0 && p->step->cancel != NULL)
             p->cancelled = p->step->cancel(p->step->userdata);
@@ -352,10 +394,13 @@ static void run_pass(void *userdata, size_t thread, size_t n_threads)
 void ink_forward_prepare(const InkForward *f)
 {
     const InkHyper *h = &f->model->hyper;
+    InkRopeTable *ropes = f->workspace->ropes;
     for (size_t i = 0; i < h->n_rope / 2; i++) {
         double factor = f->model->rope_factors != NULL ? f->model->rope_factors[i] : 1.0;
-        f->workspace->inverse_wavelengths[i] =
-            pow(h->rope_base, -2.0 * (double)i / (double)h->n_rope) / factor;
+        double exponent = -2.0 * (double)i / (double)h->n_rope;
+        ropes[0].inverse_wavelengths[i] = pow(h->rope_base, exponent) / factor / h->rope_factor;
+        if (f->workspace->n_ropes > 1)
+            ropes[1].inverse_wavelengths[i] = pow(h->rope_base_local, exponent);
     }
 }
 

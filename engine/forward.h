@@ -38,7 +38,7 @@ typedef struct InkForwardStep {
     void *userdata;
 } InkForwardStep;
 
-/* Fills the workspace's table of inverse wavelengths; once, at open. */
+/* Fills the workspace's tables of inverse wavelengths; once, at open. */
 void ink_forward_prepare(const InkForward *f);
 /* 0 or INK_STEP_CANCELLED. */
 INK_MUST_CHECK int ink_forward_step(const InkForward *f, const InkForwardStep *step);

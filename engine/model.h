@@ -41,10 +41,14 @@ typedef struct InkLookup {
 typedef struct InkLayer {
     const float *attention_norm; /* [D] */
     InkMatrix q, k, v;           /* [H S, D], [K S, D] */
-    InkMatrix o;                 /* [D, H S] */
-    const float *ffn_norm;       /* [D] */
-    InkMatrix gate, up;          /* [F, D] */
-    InkMatrix down;              /* [D, F] */
+    const float *q_norm;         /* [S] of each head, or NULL */
+    const float *k_norm;
+    InkMatrix o;                      /* [D, H S] */
+    const float *attention_post_norm; /* [D] or NULL */
+    const float *ffn_norm;            /* [D] */
+    InkMatrix gate, up;               /* [F, D] */
+    InkMatrix down;                   /* [D, F] */
+    const float *ffn_post_norm;       /* [D] or NULL */
 } InkLayer;
 
 typedef struct InkModel {

@@ -60,7 +60,11 @@ static void carve_all(Carver *c, const InkHyper *h, size_t n_threads, InkWorkspa
     w->blocks = carve(c, n_rows, sizeof(*w->blocks));
     w->logit_rows = carve(c, n_rows, sizeof(*w->logit_rows));
     w->runs = carve(c, n_rows, sizeof(*w->runs));
-    w->inverse_wavelengths = carve(c, h->n_rope / 2, sizeof(*w->inverse_wavelengths));
+    for (size_t i = 0; i < w->n_ropes; i++) {
+        InkRopeTable *rope = &w->ropes[i];
+        rope->inverse_wavelengths = carve(c, h->n_rope / 2, sizeof(*rope->inverse_wavelengths));
+        rope->cos_sin = carve_rows(c, n_rows, w->rope_stride);
+    }
 
     carve_lane(c, w, n_rows, &w->shared);
     size_t n_blocks = (h->n_context + INK_KV_BLOCK - 1) / INK_KV_BLOCK;
@@ -70,7 +74,6 @@ static void carve_all(Carver *c, const InkHyper *h, size_t n_threads, InkWorkspa
         w->own[i].v_blocks = carve(c, n_blocks, sizeof(*w->own[i].v_blocks));
     }
 
-    w->cos_sin = carve_rows(c, n_rows, w->rope_stride);
     w->q = carve_rows(c, n_rows, w->hs_stride);
     w->k = carve_rows(c, n_rows, w->ks_stride);
     w->v = carve_rows(c, n_rows, w->ks_stride);
@@ -93,6 +96,7 @@ int ink_workspace_new(const InkHyper *h, size_t n_threads, InkWorkspace **ret, I
     w->f_stride = round_up(h->n_feedforward, 16);
     w->v_stride = round_up(h->n_vocab, 16);
     w->rope_stride = round_up(h->n_rope, 16);
+    w->n_ropes = h->window > 0 ? 2 : 1;
 
     Carver sizes = {0};
     carve_all(&sizes, h, n_threads, w);

@@ -5,13 +5,13 @@
  * Pages that no step has used cost nothing, so every region has room for INK_MAX_STEP_ROWS rows.
  *
  *   +--------------------------------------------------------------------------------------+
- *   | tokens, positions, blocks [T]   runs [T]   logit_rows [T]   inverse_wavelengths      |
+ *   | tokens, positions, blocks [T]   runs [T]   logit_rows [T]   inverse_wavelengths [2]  |
  *   +--------------------------------------------------------------------------------------+
  *   | shared lane:  x [T, D]   normed [T, D]   quant [T, max(D, H S, F)]                   |
  *   | own lanes, one for each thread: the same for INK_WORKSPACE_OWN_ROWS rows, and the     |
  *   |               tables of block pointers for attention, [context / INK_KV_BLOCK] twice |
  *   +--------------------------------------------------------------------------------------+
- *   | cos_sin [T, n_rope]   q [T, H S]   k, v [T, K S]   attended [T, H S]                 |
+ *   | cos_sin [2] [T, n_rope]   q [T, H S]   k, v [T, K S]   attended [T, H S]             |
  *   | gate, up [T, F]   projected [T, D]                                                   |
  *   +--------------------------------------------------------------------------------------+
  *   | logits [T, V]                                                                        |
@@ -37,6 +37,12 @@ typedef struct InkRun {
     size_t n_rows;
 } InkRun;
 
+/* The angles of one kind of layers. */
+typedef struct InkRopeTable {
+    double *inverse_wavelengths; /* [n_rope / 2] */
+    float *cos_sin;              /* [T, n_rope] of this step's rows */
+} InkRopeTable;
+
 /* The residual stream and the input of the next matmul. */
 typedef struct InkLane {
     float *x;
@@ -56,16 +62,16 @@ typedef struct InkWorkspace {
     size_t v_stride;
     size_t rope_stride;
 
-    uint32_t *tokens;            /* [T] */
-    uint32_t *positions;         /* [T] */
-    uint32_t *blocks;            /* [T] KV block of the row's position */
-    uint32_t *logit_rows;        /* [T] rows that want logits, in order */
-    InkRun *runs;                /* [T] */
-    double *inverse_wavelengths; /* [n_rope / 2] */
+    uint32_t *tokens;      /* [T] */
+    uint32_t *positions;   /* [T] */
+    uint32_t *blocks;      /* [T] KV block of the row's position */
+    uint32_t *logit_rows;  /* [T] rows that want logits, in order */
+    InkRun *runs;          /* [T] */
+    InkRopeTable ropes[2]; /* of global layers, of local ones */
+    size_t n_ropes;        /* 1 where no layer is local */
 
     InkLane shared;
     InkLane *own; /* [n_threads] */
-    float *cos_sin;
     float *q;
     float *k;
     float *v;

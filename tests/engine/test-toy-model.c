@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -48,7 +50,7 @@ static Reference read_reference(const char *name)
     assert_non_null(f);
     assert_int_equal(fread(&r.n_tokens, sizeof(r.n_tokens), 1, f), 1);
     assert_int_equal(fread(&r.n_vocab, sizeof(r.n_vocab), 1, f), 1);
-    assert_true(r.n_tokens == 40 && r.n_vocab == 131);
+    assert_true(r.n_tokens >= 40 && r.n_tokens <= INK_MAX_STEP_ROWS && r.n_vocab == 131);
     r.tokens = calloc(r.n_tokens, sizeof(*r.tokens));
     r.logits = calloc((size_t)r.n_tokens * r.n_vocab, sizeof(*r.logits));
     assert_true(r.tokens != NULL && r.logits != NULL);
@@ -64,10 +66,8 @@ static void free_reference(Reference *r)
     free(r->logits);
 }
 
-static InkEngine *open_engine(const char *name, const char *isa, size_t n_threads)
+static InkEngine *open_engine_fd(int fd, const char *name, const char *isa, size_t n_threads)
 {
-    char path[PATH_BYTES];
-    int fd = open(data_path(path, name), O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0);
     const InkEngineOptions options = {
         .n_threads = n_threads, .isa = isa, .pack_cache_fd = -1, .max_kv_bytes = 4 << 20};
@@ -77,6 +77,12 @@ static InkEngine *open_engine(const char *name, const char *isa, size_t n_thread
         fail_msg("%s: %s", name, error.message);
     close(fd);
     return e;
+}
+
+static InkEngine *open_engine(const char *name, const char *isa, size_t n_threads)
+{
+    char path[PATH_BYTES];
+    return open_engine_fd(open(data_path(path, name), O_RDONLY | O_CLOEXEC), name, isa, n_threads);
 }
 
 static InkSession *new_session(InkEngine *e)
@@ -100,14 +106,12 @@ static void step_all(InkEngine *e, InkSession *s, const uint32_t *tokens, size_t
         memcpy(logits + i * n_vocab, rows[i].logits, n_vocab * sizeof(float));
 }
 
-/* The largest error of any logit. */
-static float compare_with_reference(const char *name, const char *isa)
+/* The largest error of any logit; closes the engine. */
+static float compare_engine(InkEngine *e, const char *name, const char *isa)
 {
-    char model[64], logits_name[64];
-    snprintf(model, sizeof(model), "%s.gguf", name);
+    char logits_name[64];
     snprintf(logits_name, sizeof(logits_name), "%s.logits", name);
     Reference r = read_reference(logits_name);
-    InkEngine *e = open_engine(model, isa, 2);
     assert_int_equal(ink_engine_info(e)->n_vocab, r.n_vocab);
     InkSession *s = new_session(e);
     size_t n = (size_t)r.n_tokens * r.n_vocab;
@@ -128,6 +132,13 @@ static float compare_with_reference(const char *name, const char *isa)
     ink_engine_close(e);
     free_reference(&r);
     return worst;
+}
+
+static float compare_with_reference(const char *name, const char *isa)
+{
+    char model[64];
+    snprintf(model, sizeof(model), "%s.gguf", name);
+    return compare_engine(open_engine(model, isa, 2), name, isa);
 }
 
 static float compare_on_all_kernels(const char *name)
@@ -154,6 +165,64 @@ static void test_toy_model_quantised_matches_dequantised(void **state)
 {
     (void)state;
     assert_true(compare_on_all_kernels("toy-llama-q") < TOLERANCE_QUANTISED);
+}
+
+/* Positions reach beyond the window of 20, and to both sides of its edge. */
+static void test_toy_model_gemma3_matches_transformers(void **state)
+{
+    (void)state;
+    assert_true(compare_on_all_kernels("toy-gemma3") < TOLERANCE_F32);
+}
+
+/* The file with one value behind a metadata key changed: the key, 4 bytes of type, the value. */
+static InkEngine *open_changed(const char *name, const char *key, const void *value)
+{
+    char path[PATH_BYTES];
+    int fd = open(data_path(path, name), O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    size_t n_bytes = (size_t)st.st_size;
+    uint8_t *copy = malloc(n_bytes), *at;
+    assert_non_null(copy);
+    assert_int_equal(read(fd, copy, n_bytes), n_bytes);
+    close(fd);
+    at = memmem(copy, n_bytes, key, strlen(key));
+    assert_non_null(at);
+    memcpy(at + strlen(key) + 4, value, 4);
+    fd = memfd_create("changed", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, copy, n_bytes), n_bytes);
+    free(copy);
+    return open_engine_fd(fd, name, NULL, 2);
+}
+
+/* Each of these is read: the file without it does not agree with transformers any more. */
+static void test_toy_model_gemma3_depends_on_each_key(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key;
+        uint32_t u32;
+        float f32; /* where it is not 0 */
+    } changes[] = {
+        {"gemma3.attention.sliding_window", 19, 0},
+        {"gemma3.attention.sliding_window", 21, 0},
+        {"gemma3.attention.sliding_window", 0, 0},
+        {"gemma3.attention.sliding_window_pattern", 2, 0},
+        {"gemma3.attention.sliding_window_pattern", 6, 0},
+        {"gemma3.rope.freq_base", 0, 50000.0f},
+        {"gemma3.rope.freq_base_swa", 0, 400.0f},
+        {"gemma3.rope.scaling.factor", 0, 1.0f},
+        {"gemma3.attention.layer_norm_rms_epsilon", 0, 1e-2f},
+    };
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        const void *value = &changes[i].u32;
+        if (changes[i].f32 != 0)
+            value = &changes[i].f32;
+        InkEngine *e = open_changed("toy-gemma3.gguf", changes[i].key, value);
+        float error = compare_engine(e, "toy-gemma3", changes[i].key);
+        assert_true(error > 10 * TOLERANCE_F32);
+    }
 }
 
 /* --- batch invariance (D1) --- */
@@ -255,6 +324,7 @@ static void test_toy_model_bits_depend_on_the_prompt_alone(void **state)
     for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
         check_invariance("toy-llama.gguf", (*k)->name);
         check_invariance("toy-llama-q.gguf", (*k)->name);
+        check_invariance("toy-gemma3.gguf", (*k)->name);
     }
 }
 
@@ -264,6 +334,8 @@ int main(void)
         cmocka_unit_test(test_toy_model_untied_matches_transformers),
         cmocka_unit_test(test_toy_model_tied_padded_matches_transformers),
         cmocka_unit_test(test_toy_model_quantised_matches_dequantised),
+        cmocka_unit_test(test_toy_model_gemma3_matches_transformers),
+        cmocka_unit_test(test_toy_model_gemma3_depends_on_each_key),
         cmocka_unit_test(test_toy_model_bits_depend_on_the_prompt_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

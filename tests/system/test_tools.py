@@ -132,12 +132,16 @@ class ToolsTest(unittest.TestCase):
         return len(data) - offset - 576 * 4
 
     def test_changed_fields_are_refused_or_run(self):
-        """Every number of the toy's header, one at a time, becomes one that it should not be: an answer
+        """Every number of a toy's header, one at a time, becomes one that it should not be: an answer
         or one line that says why not, and never a crash."""
-        good = (SOURCE / "tests/data/toy-llama-q.gguf").read_bytes()
+        for name in ("toy-llama-q", "toy-gemma3"):
+            with self.subTest(name):
+                self.change_every_field((SOURCE / f"tests/data/{name}.gguf").read_bytes())
+
+    def change_every_field(self, good):
         bad = pathlib.Path(self.temp.name) / "changed.gguf"
         places = []
-        for m in re.finditer(rb"llama[.][a-z_.]+(?=[\x04\x06]\0\0\0)|tokenizer[.]ggml[.][a-z]+_token_id", good):
+        for m in re.finditer(rb"(?:llama|gemma3)[.][a-z_.]+(?=[\x04\x06]\0\0\0)|tokenizer[.]ggml[.][a-z]+_token_id", good):
             places += [(m.end() + 4, struct.pack("<I", v))
                        for v in (0, 1, 7, 33, 0x7F800000, 0x7FC00000, 0x80000000, 0xFFFFFFFF)]
         for name in (b"token_embd.weight", b"output_norm.weight", b"blk.0.attn_q.weight", b"blk.2.ffn_down.weight"):
