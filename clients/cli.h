@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/base/buffer.h"
+#include "engine/base/cleanup.h"
+#include "engine/base/error.h"
 #include "ipc/client.h"
 
 /* Exit codes, section 3 of the command's documentation (docs/cli.md). */

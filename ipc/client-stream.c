@@ -27,7 +27,7 @@ struct InkStream {
     size_t n_seen_bytes; /* of `buffer`: known to hold no line end after n_used_bytes */
     json_t *line;        /* what the last frame points into */
     char *results;
-    bool finished, bus_broken;
+    bool finished, bus_broken, dont_block;
 };
 
 /* ------------------------------------------------------------------- start */
@@ -190,6 +190,7 @@ static void serve_bus(InkStream *s)
         s->bus_broken = true; /* the pipe will end too, and says it better */
 }
 
+/* Positive: there is something to read; 0: not now. */
 static int wait_readable(InkStream *s, InkError *reterr)
 {
     for (;;) {
@@ -209,11 +210,23 @@ static int wait_readable(InkStream *s, InkError *reterr)
                 timeout_msec = left > 60000 ? 60000 : (int)left;
             }
         }
+        if (s->dont_block)
+            timeout_msec = 0;
         if (poll(fds, 2, timeout_msec) < 0)
             return INK_RAISE(errno, reterr, "waiting for the stream: %s", strerror(errno));
-        if (fds[0].revents != 0)
-            return 0;
+        if (fds[0].revents != 0 || s->dont_block)
+            return fds[0].revents != 0;
     }
+}
+
+int ink_stream_fd(const InkStream *s)
+{
+    return s->fd;
+}
+
+void ink_stream_set_blocking(InkStream *s, bool blocking)
+{
+    s->dont_block = !blocking;
 }
 
 /* One line, terminated in place; it stays until the next call. */
@@ -247,11 +260,100 @@ int ink_stream_next(InkStream *s, InkStreamFrame *ret, InkError *reterr)
         }
         INK_CHECK(s->buffer.size_bytes < MAX_LINE_BYTES, EPROTO, reterr,
                   "a line of the stream has more than %u bytes", MAX_LINE_BYTES);
-        INK_TRY(wait_readable(s, reterr));
+        int ready = wait_readable(s, reterr);
+        if (ready <= 0)
+            return ready;
         ssize_t n = read(s->fd, bytes, sizeof(bytes));
         INK_CHECK(n >= 0, errno, reterr, "reading the stream: %s", strerror(errno));
         INK_CHECK(n > 0, EPIPE, reterr, "the service died before the answer was complete");
         ink_buffer_append(&s->buffer, bytes, (size_t)n);
         INK_CHECK(ink_buffer_status(&s->buffer) == 0, ENOMEM, reterr, "out of memory");
     }
+}
+
+/* ------------------------------------------------------------ whole answers */
+
+typedef struct WholeInput {
+    const char *prompt;
+    const InkClientMessage *messages;
+    size_t n_messages;
+    InkClientAppend *append_options;
+    void *userdata;
+} WholeInput;
+
+static int append_whole_prompt(sd_bus_message *m, void *userdata)
+{
+    const WholeInput *in = userdata;
+    return sd_bus_message_append(m, "{sv}", "prompt", "s", in->prompt);
+}
+
+static int append_whole_messages(sd_bus_message *m, void *userdata)
+{
+    const WholeInput *in = userdata;
+    INK_TRY(sd_bus_message_open_container(m, 'e', "sv"));
+    INK_TRY(sd_bus_message_append(m, "s", "messages"));
+    INK_TRY(sd_bus_message_open_container(m, 'v', "a(ss)"));
+    INK_TRY(sd_bus_message_open_container(m, 'a', "(ss)"));
+    for (size_t i = 0; i < in->n_messages; i++)
+        INK_TRY(sd_bus_message_append(m, "(ss)", in->messages[i].role, in->messages[i].text));
+    INK_TRY(sd_bus_message_close_container(m));
+    INK_TRY(sd_bus_message_close_container(m));
+    return sd_bus_message_close_container(m);
+}
+
+static int append_whole_options(sd_bus_message *m, void *userdata)
+{
+    const WholeInput *in = userdata;
+    return in->append_options != NULL ? in->append_options(m, in->userdata) : 0;
+}
+
+static int raise_finished(InkClient *c, const InkStreamFrame *f, InkError *reterr)
+{
+    if (f->status == 0)
+        return 0;
+    bool named = f->error_name[0] != '\0';
+    return ink_client_raise_named(
+        c, named ? f->error_name : INK_BUS_ERROR_PREFIX "Cancelled",
+        f->error_message[0] != '\0' ? f->error_message : "the request was cancelled", reterr);
+}
+
+static int collect(InkClient *c, const char *kind, InkClientAppend *append_input, WholeInput *in,
+                   char **ret_text, InkError *reterr)
+{
+    _cleanup_(ink_stream_free_p) InkStream *s = NULL;
+    _cleanup_buffer_ InkBuffer text = INK_BUFFER_INIT;
+    InkStreamFrame frame;
+    int r;
+    INK_TRY(ink_client_start_pipe(c, kind, append_input, append_whole_options, in, &s, reterr));
+    do {
+        r = ink_stream_next(s, &frame, reterr);
+        if (r == -EINTR)
+            continue; /* a signal of the program's own; the answer still comes */
+        INK_TRY(r);
+        if (r == INK_STREAM_TEXT)
+            ink_buffer_append(&text, frame.text, frame.n_text_bytes);
+    } while (r != INK_STREAM_FINISHED);
+    INK_TRY(raise_finished(c, &frame, reterr));
+    ink_buffer_append(&text, "", 1);
+    INK_CHECK(ink_buffer_status(&text) == 0, ENOMEM, reterr, "no memory for the answer");
+    *ret_text = INK_TAKE(text.data);
+    return 0;
+}
+
+int ink_client_complete(InkClient *c, const char *prompt, InkClientAppend *append_options,
+                        void *userdata, char **ret_text, InkError *reterr)
+{
+    WholeInput in = {.prompt = prompt, .append_options = append_options, .userdata = userdata};
+    return collect(c, "complete", append_whole_prompt, &in, ret_text, reterr);
+}
+
+int ink_client_chat(InkClient *c, const InkClientMessage *messages, size_t n_messages,
+                    InkClientAppend *append_options, void *userdata, char **ret_text,
+                    InkError *reterr)
+{
+    WholeInput in = {.messages = messages,
+                     .n_messages = n_messages,
+                     .append_options = append_options,
+                     .userdata = userdata};
+    return collect(c, "chat", append_whole_messages, &in, ret_text, reterr);
 }

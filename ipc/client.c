@@ -63,6 +63,12 @@ int ink_client_raise(InkClient *c, int r, const char *what, InkError *reterr)
                      broken ? "the session bus is gone" : strerror(-r));
 }
 
+int ink_client_raise_named(InkClient *c, const char *name, const char *message, InkError *reterr)
+{
+    snprintf(c->error_name, sizeof(c->error_name), "%s", name);
+    return INK_RAISE(ink_bus_error_code(name), reterr, "%s", message);
+}
+
 /* The service's own words where there are some. */
 static int raise_bus_error(InkClient *c, int r, const sd_bus_error *error, InkError *reterr)
 {

@@ -23,12 +23,15 @@
 #include <errno.h>
 #include <stddef.h>
 
+/* The public header of libinkling (ipc/client.h) stands alone and has the same lines. */
+#ifndef INK_ERROR_MESSAGE_BYTES
 #define INK_ERROR_MESSAGE_BYTES 240
 
 typedef struct InkError {
     int code;                              /* positive errno; 0 = not set */
     char message[INK_ERROR_MESSAGE_BYTES]; /* for people; always terminated; valid UTF-8 */
 } InkError;
+#endif
 
 #define INK_MUST_CHECK __attribute__((warn_unused_result))
 
