@@ -2,7 +2,8 @@
  * Copyright 2026 the inkling authors */
 
 /* A completion in C, printed as it is made.
- *     cc complete.c $(pkg-config --cflags --libs inkling) -o complete && ./complete "Once upon a time" */
+ *     cc complete.c $(pkg-config --cflags --libs inkling) -o complete
+ *     ./complete "Once upon a time" */
 #include <inkling.h>
 #include <stdio.h>
 

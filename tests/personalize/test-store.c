@@ -70,10 +70,14 @@ static void test_store_sets_pragmas(void **state)
         const char *sql;
         int64_t expected;
     } rows[] = {
-        {"PRAGMA synchronous", 2},     {"PRAGMA secure_delete", 1},
-        {"PRAGMA trusted_schema", 0},  {"PRAGMA cell_size_check", 1},
-        {"PRAGMA foreign_keys", 1},    {"PRAGMA journal_size_limit", 4194304},
-        {"PRAGMA busy_timeout", 2000}, {"PRAGMA application_id", INK_SCHEMA_APPLICATION_ID},
+        {"PRAGMA synchronous", 2},
+        {"PRAGMA secure_delete", 1},
+        {"PRAGMA trusted_schema", 0},
+        {"PRAGMA cell_size_check", 1},
+        {"PRAGMA foreign_keys", 1},
+        {"PRAGMA journal_size_limit", 4194304},
+        {"PRAGMA busy_timeout", 2000},
+        {"PRAGMA application_id", INK_SCHEMA_APPLICATION_ID},
         {"PRAGMA user_version", INK_SCHEMA_LATEST},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
