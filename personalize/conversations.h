@@ -49,8 +49,10 @@ INK_MUST_CHECK int ink_store_new_session(InkStore *s, const char *app, const cha
 INK_MUST_CHECK int ink_store_list_turns(InkStore *s, uint64_t session,
                                         int (*each)(void *userdata, const InkStoredTurn *turn),
                                         void *userdata, InkError *reterr);
-INK_MUST_CHECK int ink_store_append_turns(InkStore *s, uint64_t session, const InkStoredTurn *turns,
-                                          size_t n, InkError *reterr);
+/* `first`: how many turns the caller knows of. What stands behind them is dropped: it was left by a
+ * call whose failure came after its transaction had reached the disk. */
+INK_MUST_CHECK int ink_store_append_turns(InkStore *s, uint64_t session, size_t first,
+                                          const InkStoredTurn *turns, size_t n, InkError *reterr);
 /* Drops every turn from number `n_kept` on. */
 INK_MUST_CHECK int ink_store_rewind_session(InkStore *s, uint64_t session, size_t n_kept,
                                             InkError *reterr);

@@ -19,6 +19,9 @@
 /* After the file is known to be ours (or new): these may write. */
 #define INK_SQL_WAL "PRAGMA journal_mode=WAL"
 
+/* Takes what was deleted out of the log too. */
+#define INK_SQL_CHECKPOINT "PRAGMA wal_checkpoint(TRUNCATE)"
+
 #define INK_SQL_QUICK_CHECK    "PRAGMA quick_check(1)"
 #define INK_SQL_USER_VERSION   "PRAGMA user_version"
 #define INK_SQL_APPLICATION_ID "PRAGMA application_id"
@@ -119,6 +122,23 @@
     X(COUNT_ALL_EVENTS, "SELECT count(*), min(time_usec), max(time_usec) FROM events")             \
     X(COUNT_FEEDBACK, "SELECT count(*) FROM feedback WHERE scope = ?1")                            \
     X(COUNT_ALL_FEEDBACK, "SELECT count(*) FROM feedback")                                         \
+    /* conversations */                                                                            \
+    X(FIND_SESSION, "SELECT id, created_usec, used_usec, context_limit, overflow, priority"        \
+                    " FROM sessions WHERE app = ?1 AND name = ?2")                                 \
+    X(COUNT_SESSIONS, "SELECT count(*) FROM sessions WHERE app = ?1")                              \
+    X(ADD_SESSION, "INSERT INTO sessions(app, name, created_usec, used_usec, context_limit,"       \
+                   " overflow, priority) VALUES(?1, ?2, ?3, ?3, ?4, ?5, ?6)")                      \
+    X(USE_SESSION, "UPDATE sessions SET used_usec = ?2 WHERE id = ?1")                             \
+    X(REMOVE_SESSION, "DELETE FROM sessions WHERE id = ?1")                                        \
+    /* no row: no such session */                                                                  \
+    X(SIZE_SESSION, "SELECT (SELECT count(*) FROM turns WHERE session = ?1), (SELECT"              \
+                    " coalesce(sum(length(CAST(text AS BLOB))), 0) FROM turns WHERE session = ?1)" \
+                    " FROM sessions WHERE id = ?1")                                                \
+    X(LIST_TURNS, "SELECT role, text, tokens, time_usec FROM turns WHERE session = ?1"             \
+                  " ORDER BY turn")                                                                \
+    X(ADD_TURN, "INSERT INTO turns(session, turn, role, text, tokens, time_usec)"                  \
+                " VALUES(?1, ?2, ?3, ?4, ?5, ?6)")                                                 \
+    X(DROP_TURNS, "DELETE FROM turns WHERE session = ?1 AND turn >= ?2")                           \
     X(PAGE_COUNT, "PRAGMA page_count")                                                             \
     X(PAGE_SIZE, "PRAGMA page_size")
 

@@ -14,7 +14,7 @@
 /* A person's own tool may hold the file for a moment. */
 #define BUSY_TIMEOUT_MSEC  2000
 /* No value of ours is longer; a damaged length is refused before it is allocated. */
-#define MAX_VALUE_BYTES    (1 << 20)
+#define MAX_VALUE_BYTES    (5 << 20) /* a turn of a session may have 4 MiB */
 /* Up to here (about 75 ms) the whole file is checked at each open, beyond it only after a crash.
  */
 #define ALWAYS_CHECK_BYTES (32u << 20)
