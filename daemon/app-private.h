@@ -76,7 +76,9 @@ void ink_app_cancel_all(InkApp *app, InkCancelReason reason);
 void ink_app_fail_waiting(InkApp *app, const char *model, const InkError *error);
 /* The worker's jobs are gone: runs them again, alone, or ends them. */
 void ink_app_restart_tasks(InkApp *app, const InkError *error);
-void ink_app_mark_loading(InkApp *app, const char *model, double fraction);
+/* Those who wait for it learn, once, that it is being loaded; and how far that is. */
+void ink_app_mark_loading(InkApp *app, const char *model);
+void ink_app_tell_loading(InkApp *app, const char *model, double fraction);
 /* Runs the queue at the end of this turn of the loop. */
 void ink_app_pump_soon(InkApp *app);
 int ink_app_on_pump(sd_event_source *source, void *userdata);

@@ -8,22 +8,35 @@
 
 /* The session bus protects no program of a person from another one, so the daemon must: with 64
  * waiting answers of a second each, the last one is a minute away, and a refusal serves better. */
-#define INK_LIMIT_QUEUED          64u
+#define INK_LIMIT_QUEUED                64u
 /* One program cannot fill that queue alone. */
-#define INK_LIMIT_QUEUED_PER_APP  16u
+#define INK_LIMIT_QUEUED_PER_APP        16u
 /* Rows of a decode step share the memory traffic; from four of one program on, others wait. */
-#define INK_LIMIT_RUNNING_PER_APP 4u
+#define INK_LIMIT_RUNNING_PER_APP       4u
 /* Waiting and running together: while a model is being loaded nothing runs yet, and the requests
  * that would are no queue. So twenty first callers at once are all served. */
-#define INK_LIMIT_PENDING_PER_APP (INK_LIMIT_QUEUED_PER_APP + INK_LIMIT_RUNNING_PER_APP)
+#define INK_LIMIT_PENDING_PER_APP       (INK_LIMIT_QUEUED_PER_APP + INK_LIMIT_RUNNING_PER_APP)
 /* In the worker at a time, all programs together, of one class and better ones: one batch step. */
-#define INK_LIMIT_RUNNING         16u
+#define INK_LIMIT_RUNNING               16u
 /* Prompts wait in memfds; so much memory may all of them hold, one prompt being 4 MiB at most. */
-#define INK_LIMIT_PENDING_BYTES   (64u << 20)
+#define INK_LIMIT_PENDING_BYTES         (64u << 20)
+/* Four of the largest prompts: one program cannot keep the others from waiting. */
+#define INK_LIMIT_PENDING_BYTES_PER_APP (16u << 20)
+/* Of one prompt; what the door allows (ipc/names.h). Sandboxed programs have half of this and of
+ * the limits for each program above and below. */
+#define INK_LIMIT_PROMPT_BYTES          (4u << 20)
+/* Engine time of `background` that one program has in an hour: a sixth of it, so that six such
+ * programs can share an idle machine. */
+#define INK_LIMIT_BACKGROUND_USEC       600000000ull
+#define INK_LIMIT_BACKGROUND_SPAN_USEC  3600000000ull
+/* What a start costs its program's account until the end tells: an answer of middling length. */
+#define INK_LIMIT_GUESS_USEC            1000000u
+/* Programs whose use of the engine is remembered; beyond it the longest gone are forgotten. */
+#define INK_LIMIT_ACCOUNTS              1024u
 /* `normal` moves up one class after this wait, so that interactive work cannot starve it. */
-#define INK_LIMIT_PROMOTE_USEC    30000000u
+#define INK_LIMIT_PROMOTE_USEC          30000000u
 /* Counting tokens takes milliseconds; callers' libraries give up at 25 s. */
-#define INK_LIMIT_TOKENS_USEC     20000000u
+#define INK_LIMIT_TOKENS_USEC           20000000u
 
 /* Weights come back in well under a second, so ten minutes only spare repeated starts. */
 #define INK_LIMIT_IDLE_MINUTES     10u

@@ -42,6 +42,7 @@ InkRequest *ink_request_new(InkRequestKind kind, const InkCaller *caller)
     r->bulk_fd = -1;
     r->kind = kind;
     r->priority = INK_PRIORITY_INTERACTIVE;
+    r->is_sandboxed = caller->kind != INK_CALLER_HOST;
     r->app_id = dup_string(caller->app_id);
     r->sender = dup_string(caller->sender);
     if (r->app_id == NULL || r->sender == NULL)

@@ -48,6 +48,7 @@ typedef struct InkRequest {
     InkRequestKind kind;
     InkPriority priority;
     char *app_id, *sender, *model; /* model: name in the catalogue */
+    bool is_sandboxed;             /* half of each limit */
     char *supersede_key;           /* NULL = none */
     /* Told of each change, after it; NULL = nobody. */
     void (*observer)(struct InkRequest *r, InkRequestState before, void *userdata);
@@ -76,9 +77,12 @@ typedef struct InkRequest {
     bool cancelling; /* CANCEL is on its way to the worker */
     InkCancelReason cancel_reason;
     uint32_t retries;
-    uint64_t queued_usec; /* when it came, monotonic */
-    uint64_t sent_usec;   /* when it went to the worker first; 0 = not yet */
-    uint64_t load_usec;   /* of its waiting time, spent on loading */
+    uint64_t queued_usec;     /* when it came, monotonic */
+    uint64_t sent_usec;       /* when it went to the worker first; 0 = not yet */
+    uint64_t started_usec;    /* of admission.c: when it took a place in the worker */
+    InkPriority booked_class; /* whose account it is booked on */
+    uint64_t engine_usec;     /* what the worker said that it cost; 0 = nothing said */
+    uint64_t load_usec;       /* of its waiting time, spent on loading */
 } InkRequest;
 
 /* NULL when memory is short. */

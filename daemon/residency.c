@@ -146,7 +146,7 @@ static void start_worker(InkApp *app, const char *name)
         ink_app_fail_waiting(app, wanted, &error);
         return;
     }
-    ink_app_mark_loading(app, wanted, 0);
+    ink_app_mark_loading(app, wanted);
 }
 
 static void wait_for_backoff(InkApp *app)
@@ -163,7 +163,7 @@ bool ink_residency_ensure(InkApp *app, const char *model)
         return true;
     if (state == INK_WORKER_STARTING || state == INK_WORKER_LOADING) {
         if (same)
-            ink_app_mark_loading(app, model, 0);
+            ink_app_mark_loading(app, model);
         return false;
     }
     if (state == INK_WORKER_READY)

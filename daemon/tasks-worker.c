@@ -88,7 +88,7 @@ static void on_progress(void *userdata, uint64_t id, InkWireStage stage, double 
 {
     InkApp *app = userdata;
     if (id == 0) {
-        ink_app_mark_loading(app, app->model, fraction);
+        ink_app_tell_loading(app, app->model, fraction);
         return;
     }
     InkRequest *r = ink_app_request_of_wire(app, id);
@@ -151,6 +151,7 @@ static void on_finished(void *userdata, uint64_t id, const InkWireFinished *fini
     if (r == NULL)
         return;
     InkError error = {0};
+    r->engine_usec = finished->engine_usec;
     if (finished->reason == INK_WIRE_REASON_CANCELLED) {
         ink_app_finish_cancelled(app, r, finished);
     } else if (ink_buffer_status(&r->collected) < 0) {

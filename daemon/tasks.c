@@ -36,7 +36,7 @@ static void withdraw(InkApp *app, InkRequest *r)
     if (app->alone == r)
         app->alone = NULL;
     g_queue_remove(&app->retries, r);
-    ink_admission_remove(app->admission, r);
+    ink_admission_remove(app->admission, r, ink_clock_monotonic_usec());
     g_hash_table_steal(app->requests, &r->id);
     r->deadline = sd_event_source_disable_unref(r->deadline);
     ink_app_pump_soon(app);
@@ -280,16 +280,23 @@ void ink_app_cancel_all(InkApp *app, InkCancelReason reason)
     ink_app_restart_tasks(app, &error);
 }
 
-void ink_app_mark_loading(InkApp *app, const char *model, double fraction)
+void ink_app_mark_loading(InkApp *app, const char *model)
 {
     g_autoptr(GArray) ids = choose(app, waits_for, model);
     for (guint i = 0; i < ids->len; i++) {
         InkRequest *r = find_request(app, g_array_index(ids, uint64_t, i));
-        if (r == NULL)
-            continue;
-        if (r->state == INK_REQUEST_QUEUED)
-            (void)ink_request_move(r, INK_REQUEST_LOADING);
-        else if (r->state == INK_REQUEST_LOADING && r->sink.events != NULL)
+        if (r != NULL && r->state == INK_REQUEST_QUEUED)
+            (void)ink_request_move(r, INK_REQUEST_LOADING); /* which tells it, once */
+    }
+}
+
+void ink_app_tell_loading(InkApp *app, const char *model, double fraction)
+{
+    ink_app_mark_loading(app, model);
+    g_autoptr(GArray) ids = choose(app, waits_for, model);
+    for (guint i = 0; i < ids->len && fraction > 0; i++) {
+        InkRequest *r = find_request(app, g_array_index(ids, uint64_t, i));
+        if (r != NULL && r->state == INK_REQUEST_LOADING && r->sink.events != NULL)
             r->sink.events->progress(r->sink.userdata, "loading", fraction);
     }
 }
@@ -369,6 +376,9 @@ int ink_app_attach_input(InkRequest *r, const InkTask *task, InkError *reterr)
         strings[n++] = (InkWireString){task->stops[i], strlen(task->stops[i])};
     for (size_t i = 0; i < n; i++)
         r->bulk_bytes += strings[i].n_bytes;
+    INK_CHECK(!r->is_sandboxed || r->bulk_bytes <= INK_LIMIT_PROMPT_BYTES / 2, E2BIG, reterr,
+              "the prompt has %zu bytes, the limit of a sandboxed program is %u", r->bulk_bytes,
+              INK_LIMIT_PROMPT_BYTES / 2);
     return ink_wire_bulk_new(strings, n, &r->bulk_fd, reterr);
 }
 
@@ -409,6 +419,10 @@ int ink_app_start_task(void *service, const InkCaller *caller, const InkTask *ta
                        const InkTaskSink *sink, uint64_t *ret_id, InkError *reterr)
 {
     InkApp *app = service;
+    /* One that supersedes may free the place that it needs. */
+    if (task->supersede_key == NULL)
+        INK_TRY(ink_admission_check(app->admission, caller, task->priority, 0,
+                                    ink_clock_monotonic_usec(), reterr));
     _cleanup_(ink_request_free_p) InkRequest *r = ink_request_new(kind_of_task(task->kind), caller);
     INK_CHECK(r != NULL, ENOMEM, reterr, "out of memory");
     r->priority = task->priority;
@@ -503,7 +517,7 @@ static bool pump_queue(InkApp *app)
         return false; /* one model at a time: the others end first */
     if (!ink_residency_ensure(app, r->model))
         return false;
-    ink_admission_start(app->admission, r);
+    ink_admission_start(app->admission, r, ink_clock_monotonic_usec());
     send_or_fail(app, r);
     return true;
 }

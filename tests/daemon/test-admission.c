@@ -14,6 +14,8 @@
 
 #define SECOND 1000000u
 
+static uint64_t clock_usec; /* at which requests end */
+
 static InkRequest *new_request(const char *app, InkPriority priority)
 {
     InkCaller caller = {.sender = ":1.1", .app_id = app};
@@ -33,7 +35,7 @@ static InkRequest *add(InkAdmission *a, const char *app, InkPriority priority)
 
 static void drop(InkAdmission *a, InkRequest *r)
 {
-    ink_admission_remove(a, r);
+    ink_admission_remove(a, r, clock_usec);
     ink_request_free(r);
 }
 
@@ -41,7 +43,7 @@ static InkRequest *take(InkAdmission *a, uint64_t now_usec)
 {
     InkRequest *r = ink_admission_next(a, now_usec);
     if (r != NULL)
-        ink_admission_start(a, r);
+        ink_admission_start(a, r, now_usec);
     return r;
 }
 
@@ -156,13 +158,20 @@ static void test_admission_bounds_the_bytes_that_wait(void **state)
 {
     (void)state;
     InkAdmission *a = ink_admission_new();
-    InkRequest *big = new_request("a", INK_PRIORITY_INTERACTIVE);
-    big->bulk_bytes = INK_LIMIT_PENDING_BYTES;
+    enum { N_BIG = INK_LIMIT_PENDING_BYTES / INK_LIMIT_PENDING_BYTES_PER_APP };
+    InkRequest *big[N_BIG];
+    char app[16];
+    for (size_t i = 0; i < N_BIG; i++) {
+        snprintf(app, sizeof app, "app%zu", i);
+        big[i] = new_request(app, INK_PRIORITY_INTERACTIVE);
+        big[i]->bulk_bytes = INK_LIMIT_PENDING_BYTES_PER_APP;
+        assert_int_equal(ink_admission_add(a, big[i], 0, NULL), 0);
+    }
     InkRequest *small = new_request("b", INK_PRIORITY_INTERACTIVE);
     small->bulk_bytes = 1;
-    assert_int_equal(ink_admission_add(a, big, 0, NULL), 0);
     assert_int_equal(ink_admission_add(a, small, 0, NULL), -EBUSY);
-    drop(a, big);
+    for (size_t i = 0; i < N_BIG; i++)
+        drop(a, big[i]);
     assert_int_equal(ink_admission_add(a, small, 0, NULL), 0);
     drop(a, small);
     ink_admission_free(a);
@@ -238,6 +247,230 @@ static void test_admission_short_requests_need_no_place(void **state)
     ink_admission_free(a);
 }
 
+/* Ends `r`, which has cost `usec` of the engine, and lets the clock go on as far. */
+static void finish(InkAdmission *a, InkRequest *r, uint64_t usec)
+{
+    clock_usec += usec;
+    r->engine_usec = usec;
+    drop(a, r);
+}
+
+static InkRequest *add_now(InkAdmission *a, const char *app, InkPriority priority)
+{
+    InkRequest *r = new_request(app, priority);
+    InkError error = {0};
+    int result = ink_admission_add(a, r, clock_usec, &error);
+    assert_string_equal(error.message, "");
+    assert_int_equal(result, 0);
+    return r;
+}
+
+/* One place: fifteen programs with requests of 20 ms to 1.4 s, each with a full queue, and one
+ * whose requests come one after the other. */
+static void test_admission_shares_time_and_not_requests(void **state)
+{
+    (void)state;
+    enum { N_APPS = 16 };
+    InkAdmission *a = ink_admission_new();
+    InkRequest *waiting[N_APPS] = {0}, *second[N_APPS] = {0};
+    double used[N_APPS] = {0}, sum = 0, squares = 0;
+    char app[16];
+    clock_usec = 1;
+    for (unsigned turn = 0; turn < 4000; turn++) {
+        for (unsigned i = 0; i < N_APPS; i++) {
+            snprintf(app, sizeof app, "app%u", i);
+            if (waiting[i] == NULL)
+                waiting[i] = add_now(a, app, INK_PRIORITY_INTERACTIVE);
+            if (second[i] == NULL && i != 0)
+                second[i] = add_now(a, app, INK_PRIORITY_INTERACTIVE);
+        }
+        InkRequest *r = take(a, clock_usec);
+        for (unsigned i = 0; i < N_APPS; i++)
+            if (r == waiting[i] || r == second[i]) {
+                uint64_t cost = 20000u + 92000u * i;
+                waiting[i] = r == waiting[i] ? second[i] : waiting[i];
+                second[i] = NULL;
+                used[i] += (double)cost;
+                finish(a, r, cost);
+                break;
+            }
+    }
+    for (unsigned i = 0; i < N_APPS; i++) {
+        sum += used[i];
+        squares += used[i] * used[i];
+        if (waiting[i] != NULL)
+            drop(a, waiting[i]);
+        if (second[i] != NULL)
+            drop(a, second[i]);
+    }
+    double jain = sum * sum / (N_APPS * squares);
+    printf("Jain index of 16 programs, costs 1 to 70: %.4f\n", jain);
+    assert_true(jain > 0.99);
+    ink_admission_free(a);
+}
+
+static void test_admission_idle_programs_save_nothing_up(void **state)
+{
+    (void)state;
+    InkAdmission *a = ink_admission_new();
+    clock_usec = 1;
+    /* "late" was here once, and then "busy" worked for a long time beside "other". */
+    finish(a, (add_now(a, "late", INK_PRIORITY_NORMAL), take(a, clock_usec)), 1000);
+    InkRequest *r = add_now(a, "busy", INK_PRIORITY_NORMAL);
+    for (unsigned i = 0; i < 60; i++) {
+        InkRequest *next = add_now(a, i % 2 ? "busy" : "other", INK_PRIORITY_NORMAL);
+        assert_ptr_equal(take(a, clock_usec), r);
+        finish(a, r, SECOND);
+        r = next;
+    }
+    /* It comes back, and a new one comes: from here on they take turns, none catches up. */
+    unsigned n[3] = {0};
+    static const char *const apps[] = {"busy", "late", "new"};
+    InkRequest *of[3] = {r, NULL, NULL};
+    for (unsigned i = 0; i < 30; i++) {
+        for (unsigned k = 0; k < 3; k++)
+            if (of[k] == NULL)
+                of[k] = add_now(a, apps[k], INK_PRIORITY_NORMAL);
+        InkRequest *taken = take(a, clock_usec);
+        for (unsigned k = 0; k < 3; k++)
+            if (of[k] == taken) {
+                of[k] = NULL;
+                n[k]++;
+            }
+        finish(a, taken, SECOND);
+    }
+    for (unsigned k = 0; k < 3; k++) {
+        assert_in_range(n[k], 9, 11);
+        if (of[k] != NULL)
+            drop(a, of[k]);
+    }
+    ink_admission_free(a);
+}
+
+static void test_admission_background_has_a_quota_of_an_hour(void **state)
+{
+    (void)state;
+    InkAdmission *a = ink_admission_new();
+    InkCaller host = {":1.1", "a", INK_CALLER_HOST}, boxed = {":1.2", "b", INK_CALLER_FLATPAK};
+    InkError error = {0};
+    clock_usec = 7200 * (uint64_t)SECOND;
+    /* One microsecond less than all of it is served still. */
+    add_now(a, "a", INK_PRIORITY_BACKGROUND);
+    finish(a, take(a, clock_usec), INK_LIMIT_BACKGROUND_USEC - 1);
+    assert_int_equal(ink_admission_check(a, &host, INK_PRIORITY_BACKGROUND, 0, clock_usec, &error),
+                     0);
+    add_now(a, "a", INK_PRIORITY_BACKGROUND);
+    finish(a, take(a, clock_usec), 1);
+    assert_int_equal(ink_admission_check(a, &host, INK_PRIORITY_BACKGROUND, 0, clock_usec, &error),
+                     -EDQUOT);
+    assert_non_null(strstr(error.message, "600 engine seconds"));
+    unsigned seconds = 0;
+    const char *wait = strstr(error.message, "wait ");
+    assert_non_null(wait);
+    assert_int_equal(sscanf(wait, "wait %u s", &seconds), 1);
+    assert_in_range(seconds, 2400, 3600);
+    uint64_t span = ink_admission_background_wait_usec(a, "a", false, clock_usec);
+    assert_int_equal(seconds, span / SECOND + 1);
+    /* Exactly as long as was said; other classes and other programs are not touched. */
+    assert_int_equal(ink_admission_check(a, &host, INK_PRIORITY_NORMAL, 0, clock_usec, &error), 0);
+    assert_int_equal(ink_admission_check(a, &boxed, INK_PRIORITY_BACKGROUND, 0, clock_usec, NULL),
+                     0);
+    assert_int_equal(
+        ink_admission_check(a, &host, INK_PRIORITY_BACKGROUND, 0, clock_usec + span - 1, NULL),
+        -EDQUOT);
+    assert_int_equal(
+        ink_admission_check(a, &host, INK_PRIORITY_BACKGROUND, 0, clock_usec + span, NULL), 0);
+
+    /* A sandboxed one has half. */
+    InkRequest *r = ink_request_new(INK_REQUEST_COMPLETE, &boxed);
+    r->priority = INK_PRIORITY_BACKGROUND;
+    assert_int_equal(ink_admission_add(a, r, clock_usec, NULL), 0);
+    finish(a, take(a, clock_usec), INK_LIMIT_BACKGROUND_USEC / 2);
+    assert_int_equal(ink_admission_check(a, &boxed, INK_PRIORITY_BACKGROUND, 0, clock_usec, &error),
+                     -EDQUOT);
+    assert_non_null(strstr(error.message, "300 engine seconds"));
+    ink_admission_free(a);
+}
+
+static void test_admission_sandboxed_programs_have_half(void **state)
+{
+    (void)state;
+    InkAdmission *a = ink_admission_new();
+    InkCaller boxed = {":1.1", "org.example.Boxed", INK_CALLER_FLATPAK};
+    InkRequest *list[INK_LIMIT_PENDING_PER_APP / 2];
+    InkError error = {0};
+    for (size_t i = 0; i < INK_LIMIT_PENDING_PER_APP / 2; i++) {
+        list[i] = ink_request_new(INK_REQUEST_COMPLETE, &boxed);
+        assert_int_equal(ink_admission_add(a, list[i], 0, &error), 0);
+    }
+    assert_int_equal(ink_admission_check(a, &boxed, INK_PRIORITY_NORMAL, 0, 0, &error), -EBUSY);
+    assert_non_null(strstr(error.message, "10 requests"));
+    assert_non_null(strstr(error.message, "try again in about "));
+    assert_ptr_equal(take(a, 0), list[0]);
+    assert_ptr_equal(take(a, 0), list[1]);
+    assert_null(take(a, 0));
+    for (size_t i = 0; i < INK_LIMIT_PENDING_PER_APP / 2; i++)
+        drop(a, list[i]);
+    ink_admission_free(a);
+}
+
+static void test_admission_one_program_cannot_hold_all_bytes(void **state)
+{
+    (void)state;
+    InkAdmission *a = ink_admission_new();
+    InkRequest *big = new_request("a", INK_PRIORITY_NORMAL);
+    big->bulk_bytes = INK_LIMIT_PENDING_BYTES_PER_APP;
+    InkCaller same = {":1.1", "a", INK_CALLER_HOST}, other = {":1.2", "b", INK_CALLER_HOST};
+    InkError error = {0};
+    assert_int_equal(ink_admission_add(a, big, 0, &error), 0);
+    assert_int_equal(ink_admission_check(a, &same, INK_PRIORITY_NORMAL, 1, 0, &error), -EBUSY);
+    assert_non_null(strstr(error.message, "16 MiB"));
+    assert_int_equal(ink_admission_check(a, &other, INK_PRIORITY_NORMAL, 1, 0, NULL), 0);
+    drop(a, big);
+    assert_int_equal(ink_admission_check(a, &same, INK_PRIORITY_NORMAL, 1, 0, NULL), 0);
+    ink_admission_free(a);
+}
+
+static void test_admission_background_waits_while_memory_is_short(void **state)
+{
+    (void)state;
+    InkAdmission *a = ink_admission_new();
+    InkRequest *r = add(a, "a", INK_PRIORITY_BACKGROUND);
+    ink_admission_hold_background(a, true);
+    assert_null(take(a, 0));
+    InkRequest *normal = add(a, "a", INK_PRIORITY_NORMAL);
+    assert_ptr_equal(take(a, 0), normal);
+    drop(a, normal);
+    ink_admission_hold_background(a, false);
+    assert_ptr_equal(take(a, 0), r);
+    drop(a, r);
+    ink_admission_free(a);
+}
+
+static void test_admission_accounts_are_bounded(void **state)
+{
+    (void)state;
+    InkAdmission *a = ink_admission_new();
+    char app[24];
+    clock_usec = SECOND;
+    InkRequest *kept = add_now(a, "kept", INK_PRIORITY_NORMAL);
+    add_now(a, "indebted", INK_PRIORITY_BACKGROUND);
+    drop(a, kept);
+    kept = NULL;
+    finish(a, take(a, clock_usec), INK_LIMIT_BACKGROUND_USEC);
+    kept = add_now(a, "kept", INK_PRIORITY_NORMAL);
+    for (unsigned i = 0; i < 2 * INK_LIMIT_ACCOUNTS; i++) {
+        snprintf(app, sizeof app, "app%u", i);
+        clock_usec++;
+        drop(a, add_now(a, app, INK_PRIORITY_NORMAL));
+        assert_true(ink_admission_n_apps(a) <= INK_LIMIT_ACCOUNTS);
+    }
+    /* Debts are not washed away by a crowd of names. */
+    assert_true(ink_admission_background_wait_usec(a, "indebted", false, clock_usec) > 0);
+    drop(a, kept);
+    ink_admission_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +483,13 @@ int main(void)
         cmocka_unit_test(test_admission_background_takes_no_place_from_others),
         cmocka_unit_test(test_admission_lower_classes_cannot_fill_the_worker),
         cmocka_unit_test(test_admission_short_requests_need_no_place),
+        cmocka_unit_test(test_admission_shares_time_and_not_requests),
+        cmocka_unit_test(test_admission_idle_programs_save_nothing_up),
+        cmocka_unit_test(test_admission_background_has_a_quota_of_an_hour),
+        cmocka_unit_test(test_admission_sandboxed_programs_have_half),
+        cmocka_unit_test(test_admission_one_program_cannot_hold_all_bytes),
+        cmocka_unit_test(test_admission_background_waits_while_memory_is_short),
+        cmocka_unit_test(test_admission_accounts_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
