@@ -64,6 +64,41 @@ uint16_t ink_f16_from_f32(float value)
     return (uint16_t)(sign | (bits - 0x3f000000u));
 }
 
+void ink_quant_read_q5_0(const InkBlockQ5_0 *block, uint8_t *q)
+{
+    for (size_t k = 0; k < INK_PACK_K / 2; k++) {
+        uint8_t fifth = block->qh[k / 8] >> k % 8 & 1, of_upper = block->qh[k / 8 + 2] >> k % 8 & 1;
+        q[k] = (uint8_t)((block->qs[k] & 0x0f) | fifth << 4);
+        q[k + INK_PACK_K / 2] = (uint8_t)(block->qs[k] >> 4 | of_upper << 4);
+    }
+}
+
+void ink_quant_read_q4_k(const InkBlockQ4_K *block, uint8_t *q, uint8_t *scales, uint8_t *mins)
+{
+    const uint8_t *packed = block->scales;
+    for (size_t p = 0; p < INK_PACK_PARTS / 2; p++) {
+        scales[p] = packed[p] & 0x3f;
+        mins[p] = packed[p + 4] & 0x3f;
+        scales[p + 4] = (uint8_t)((packed[p + 8] & 0x0f) | packed[p] >> 6 << 4);
+        mins[p + 4] = (uint8_t)(packed[p + 8] >> 4 | packed[p + 4] >> 6 << 4);
+    }
+    for (size_t i = 0; i < sizeof block->qs; i++) {
+        size_t k = i / INK_PACK_K * 2 * INK_PACK_K + i % INK_PACK_K;
+        q[k] = block->qs[i] & 0x0f;
+        q[k + INK_PACK_K] = block->qs[i] >> 4;
+    }
+}
+
+void ink_quant_read_q6_k(const InkBlockQ6_K *block, uint8_t *q)
+{
+    for (size_t k = 0; k < INK_PACK_SUPER; k++) {
+        size_t h = k / 128, j = k % 128;
+        uint8_t low = block->ql[64 * h + j % 64] >> (j < 64 ? 0 : 4) & 0x0f;
+        uint8_t upper = block->qh[32 * h + j % 32] >> 2 * (j / 32) & 3;
+        q[k] = (uint8_t)(low | upper << 4);
+    }
+}
+
 static void dequantize_f32(const void *blocks, float *values, size_t n)
 {
     if (n > 0)
@@ -95,6 +130,51 @@ static void dequantize_q4_1(const void *blocks, float *values, size_t n)
     }
 }
 
+static void dequantize_q5_0(const void *blocks, float *values, size_t n)
+{
+    const uint8_t *bytes = blocks;
+    for (size_t i = 0; i < n; i += INK_PACK_K, bytes += sizeof(InkBlockQ5_0)) {
+        uint8_t q[INK_PACK_K];
+        InkBlockQ5_0 block;
+        memcpy(&block, bytes, sizeof block);
+        ink_quant_read_q5_0(&block, q);
+        float d = ink_f16_to_f32(block.d);
+        for (size_t k = 0; k < INK_PACK_K; k++)
+            values[i + k] = d * (float)(q[k] - 16);
+    }
+}
+
+static void dequantize_q4_k(const void *blocks, float *values, size_t n)
+{
+    const uint8_t *bytes = blocks;
+    for (size_t i = 0; i < n; i += INK_PACK_SUPER, bytes += sizeof(InkBlockQ4_K)) {
+        uint8_t q[INK_PACK_SUPER], scales[INK_PACK_PARTS], mins[INK_PACK_PARTS];
+        InkBlockQ4_K block;
+        memcpy(&block, bytes, sizeof block);
+        ink_quant_read_q4_k(&block, q, scales, mins);
+        for (size_t k = 0; k < INK_PACK_SUPER; k++) {
+            float d = ink_f16_to_f32(block.d) * (float)scales[k / INK_PACK_K];
+            float m = ink_f16_to_f32(block.dmin) * (float)mins[k / INK_PACK_K];
+            values[i + k] = d * (float)q[k] - m;
+        }
+    }
+}
+
+static void dequantize_q6_k(const void *blocks, float *values, size_t n)
+{
+    const uint8_t *bytes = blocks;
+    for (size_t i = 0; i < n; i += INK_PACK_SUPER, bytes += sizeof(InkBlockQ6_K)) {
+        uint8_t q[INK_PACK_SUPER];
+        InkBlockQ6_K block;
+        memcpy(&block, bytes, sizeof block);
+        ink_quant_read_q6_k(&block, q);
+        for (size_t k = 0; k < INK_PACK_SUPER; k++) {
+            float d = ink_f16_to_f32(block.d) * (float)block.scales[k / 16];
+            values[i + k] = d * (float)(q[k] - 32);
+        }
+    }
+}
+
 static void dequantize_q8_0(const void *blocks, float *values, size_t n)
 {
     const uint8_t *bytes = blocks;
@@ -111,7 +191,10 @@ static const InkQuantType types[] = {
     {INK_TYPE_F32, "F32", 1, sizeof(float), INK_PACK_F32, dequantize_f32},
     {INK_TYPE_F16, "F16", 1, sizeof(uint16_t), INK_PACK_F32, dequantize_f16},
     {INK_TYPE_Q4_1, "Q4_1", INK_PACK_K, sizeof(InkBlockQ4_1), INK_PACK_Q4_1, dequantize_q4_1},
+    {INK_TYPE_Q5_0, "Q5_0", INK_PACK_K, sizeof(InkBlockQ5_0), INK_PACK_Q5_0, dequantize_q5_0},
     {INK_TYPE_Q8_0, "Q8_0", INK_PACK_K, sizeof(InkBlockQ8_0), INK_PACK_Q8_0, dequantize_q8_0},
+    {INK_TYPE_Q4_K, "Q4_K", INK_PACK_SUPER, sizeof(InkBlockQ4_K), INK_PACK_Q4_K, dequantize_q4_k},
+    {INK_TYPE_Q6_K, "Q6_K", INK_PACK_SUPER, sizeof(InkBlockQ6_K), INK_PACK_Q6_K, dequantize_q6_k},
 };
 
 const InkQuantType *ink_quant_type(uint32_t id)

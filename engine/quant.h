@@ -11,11 +11,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/quant-blocks.h"
+
 /* Type numbers of GGUF. */
 #define INK_TYPE_F32  0u
 #define INK_TYPE_F16  1u
 #define INK_TYPE_Q4_1 3u
+#define INK_TYPE_Q5_0 6u
 #define INK_TYPE_Q8_0 8u
+#define INK_TYPE_Q4_K 12u
+#define INK_TYPE_Q6_K 14u
 
 /* Which packed layout and kernels serve a matrix of this type (an index into InkKernels.matmul). */
 typedef enum InkPack {
@@ -23,6 +28,9 @@ typedef enum InkPack {
     INK_PACK_F32,       /* [N/16][M][16] f32; also what F16 matrices become */
     INK_PACK_Q4_1,
     INK_PACK_Q8_0,
+    INK_PACK_Q5_0,
+    INK_PACK_Q4_K,
+    INK_PACK_Q6_K,
     INK_PACK_MAX,
 } InkPack;
 
@@ -39,6 +47,11 @@ typedef struct InkQuantType {
 const InkQuantType *ink_quant_type(uint32_t id);
 /* Bytes of a row of n values; false when n is no multiple of the block or the product wraps. */
 bool ink_quant_row_bytes(const InkQuantType *type, uint64_t n_values, size_t *ret);
+
+/* The integers q of a block, and of Q4_K the parts' s and m (engine/quant-blocks.h). */
+void ink_quant_read_q5_0(const InkBlockQ5_0 *block, uint8_t *q);
+void ink_quant_read_q4_k(const InkBlockQ4_K *block, uint8_t *q, uint8_t *scales, uint8_t *mins);
+void ink_quant_read_q6_k(const InkBlockQ6_K *block, uint8_t *q);
 
 float ink_f16_to_f32(uint16_t half);
 /* Round to nearest even; overflow gives infinity. */

@@ -8,6 +8,7 @@
 
 #include <immintrin.h>
 
+#include "engine/kernels/layout.h"
 #include "engine/kernels/pack.h"
 
 typedef __m512 Vec;
@@ -138,61 +139,150 @@ ALWAYS_INLINE void tile_f32(const void *packed, size_t n_inputs, const InkMatmul
     store_tile(out, out_stride, sums, nc);
 }
 
-/* Weights of Q8_0 become unsigned by adding 128, which adds 128 * sum to a dot product: each one
- * starts at minus that, as the int16 product -128 * sum, |sum| <= 32 * 127. */
-ALWAYS_INLINE __m512i add_bias(__m512i dot, const int32_t *sum)
+/* dot += first * bias[0] + second * bias[1]. */
+ALWAYS_INLINE __m512i add_bias(__m512i dot, const int16_t *bias, int first, int second)
 {
-    const __m512i minus_128 = _mm512_set1_epi32(0x0000ff80);
-    return _mm512_dpwssd_epi32(dot, minus_128, _mm512_set1_epi32(*sum));
+    int32_t pair;
+    memcpy(&pair, bias, sizeof pair);
+    const __m512i factors = _mm512_set1_epi32((first & 0xffff) | second * 0x10000);
+    return _mm512_dpwssd_epi32(dot, factors, _mm512_set1_epi32(pair));
 }
 
-/* The dot products of 16 rows with one block of a column; `has_min` tells Q4_1 from Q8_0. */
-ALWAYS_INLINE Vec dot_column(const __m512i *weights, const int8_t *x, const int32_t *sum,
-                             const bool has_min)
+/* Four quads of a part from quad j on. */
+ALWAYS_INLINE __m512i dot_quads(__m512i dot, const __m512i *weights, const int8_t *x, int j)
+{
+#pragma GCC unroll 4
+    for (int end = j + 4; j < end; j++)
+        dot = dot_quad(dot, weights[j], x + 4 * j);
+    return dot;
+}
+
+/* A part of 16 rows, unpacked. */
+typedef struct Part {
+    __m512i weights[8]; /* quads; unsigned bytes, 8 bits with 128 added */
+    Vec d, m;
+    Vec scales[2]; /* where there are two */
+} Part;
+
+/* The dot products of 16 rows with one block of a column, as in kernels-ref.c. */
+ALWAYS_INLINE Vec dot_column(const PackLayout *layout, const Part *part, const int8_t *x,
+                             const int16_t *bias)
 {
     __m512i dot = _mm512_setzero_si512();
-    if (!has_min)
-        dot = add_bias(dot, sum);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++)
-        dot = dot_quad(dot, weights[j], x + 4 * j);
-    return _mm512_cvtepi32_ps(dot);
+    if (layout->n_scales < 2) {
+        const int factor = 1 << (layout->n_bits - 1) >> 4; /* of bias, that is of -16 */
+        if (!layout->has_min)
+            dot = add_bias(dot, bias, factor, factor);
+        return _mm512_cvtepi32_ps(
+            dot_quads(dot_quads(dot, part->weights, x, 0), part->weights, x, 4));
+    }
+    /* Integers below 2^24, and so is their sum: nothing is rounded. */
+    __m512i first = dot_quads(add_bias(dot, bias + 2, 1, 1), part->weights, x, 0);
+    __m512i second = add_bias(add_bias(dot, bias, 2, 2), bias + 2, -1, -1);
+    second = dot_quads(second, part->weights, x, 4);
+    Vec sum = vec_mul(_mm512_cvtepi32_ps(second), part->scales[1]);
+    return vec_fma(_mm512_cvtepi32_ps(first), part->scales[0], sum);
 }
 
-ALWAYS_INLINE void unpack_q4_1(const InkPackedQ4_1 *block, __m512i *weights)
+/* (a & mask) | (b & other), `other` being the bits that mask lacks of those wanted. */
+ALWAYS_INLINE __m512i nibble_with(__m512i nibble, __m512i high, int upper)
+{
+    const __m512i low = _mm512_set1_epi8(0x0f);
+    return _mm512_or_si512(_mm512_and_si512(nibble, low),
+                           _mm512_and_si512(high, _mm512_set1_epi8((char)upper)));
+}
+
+ALWAYS_INLINE __m512i load_quad(const uint8_t *quads, int j)
+{
+    return _mm512_loadu_si512(quads + 64 * j);
+}
+
+ALWAYS_INLINE void unpack_4_bits(const uint8_t *quads, __m512i *weights)
 {
     const __m512i low = _mm512_set1_epi8(0x0f);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
-        __m512i bytes = _mm512_loadu_si512(block->qs + 64 * j);
+        __m512i bytes = load_quad(quads, j);
         weights[j] = _mm512_and_si512(bytes, low);
         weights[j + 4] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low);
     }
 }
 
-ALWAYS_INLINE void unpack_q8_0(const InkPackedQ8_0 *block, __m512i *weights)
+ALWAYS_INLINE void unpack_5_bits(const uint8_t *quads, __m512i *weights)
+{
+    __m512i high = load_quad(quads, 4); /* bit j is of quad j */
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++, high = _mm512_srli_epi16(high, 1)) {
+        __m512i bytes = load_quad(quads, j);
+        weights[j] = nibble_with(bytes, _mm512_slli_epi16(high, 4), 0x10);
+        weights[j + 4] = nibble_with(_mm512_srli_epi16(bytes, 4), high, 0x10);
+    }
+}
+
+ALWAYS_INLINE void unpack_6_bits(const uint8_t *quads, __m512i *weights)
+{
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) {
+        __m512i bytes = load_quad(quads, j % 4), high = load_quad(quads, 4 + j / 4);
+        bytes = j < 4 ? bytes : _mm512_srli_epi16(bytes, 4);
+        /* Bits 2 (j % 4) and up, to where they stand in an integer of six bits. */
+        high = j % 4 == 0   ? _mm512_slli_epi16(high, 4)
+               : j % 4 == 1 ? _mm512_slli_epi16(high, 2)
+               : j % 4 == 2 ? high
+                            : _mm512_srli_epi16(high, 2);
+        weights[j] = nibble_with(bytes, high, 0x30);
+    }
+}
+
+ALWAYS_INLINE void unpack_8_bits(const uint8_t *quads, __m512i *weights)
 {
     const __m512i flip = _mm512_set1_epi8((char)0x80);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; j++)
-        weights[j] = _mm512_xor_si512(_mm512_loadu_si512(block->qs + 64 * j), flip);
+        weights[j] = _mm512_xor_si512(load_quad(quads, j), flip);
 }
 
-ALWAYS_INLINE void unpack(const uint8_t *block, __m512i *weights, const bool has_min)
+ALWAYS_INLINE Vec load_unsigned(const uint8_t *scales)
 {
-    if (has_min)
-        unpack_q4_1((const InkPackedQ4_1 *)block, weights);
-    else
-        unpack_q8_0((const InkPackedQ8_0 *)block, weights);
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)scales)));
 }
 
-ALWAYS_INLINE void tile_quant(const void *packed, size_t n_inputs, const InkMatmulInput *input,
-                              size_t t, float *out, size_t out_stride, const bool has_min,
+ALWAYS_INLINE Vec load_signed(const uint8_t *scales)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)scales)));
+}
+
+ALWAYS_INLINE Part unpack(const PackLayout *layout, const uint8_t *head, const uint8_t *bytes)
+{
+    const uint8_t *quads = bytes + PART_SCALE_BYTES(layout);
+    Part part;
+    if (layout->n_bits == 4)
+        unpack_4_bits(quads, part.weights);
+    else if (layout->n_bits == 5)
+        unpack_5_bits(quads, part.weights);
+    else if (layout->n_bits == 6)
+        unpack_6_bits(quads, part.weights);
+    else
+        unpack_8_bits(quads, part.weights);
+    part.d = vec_load_f16((const uint16_t *)head);
+    if (layout->has_min)
+        part.m = vec_load_f16((const uint16_t *)head + INK_PACK_ROWS);
+    if (layout->n_scales == 1) {
+        part.d = vec_mul(part.d, load_unsigned(bytes));
+        if (layout->has_min)
+            part.m = vec_mul(vec_sub(vec_set1(0), part.m), load_unsigned(bytes + INK_PACK_ROWS));
+    } else if (layout->n_scales == 2) {
+        part.scales[0] = load_signed(bytes);
+        part.scales[1] = load_signed(bytes + INK_PACK_ROWS);
+    }
+    return part;
+}
+
+ALWAYS_INLINE void tile_quant(const PackLayout *layout, const void *group, size_t n_inputs,
+                              const InkMatmulInput *input, size_t t, float *out, size_t out_stride,
                               const int nc)
 {
-    const size_t n_block_bytes = has_min ? sizeof(InkPackedQ4_1) : sizeof(InkPackedQ8_0);
     const InkQuantRows *in = input->quant;
-    const uint8_t *block = packed;
     Columns columns =
         columns_of(in->blocks + t * in->block_stride, in->block_stride * sizeof(InkQuantBlock), nc);
     const uint8_t *flags = in->fine + t;
@@ -202,24 +292,20 @@ ALWAYS_INLINE void tile_quant(const void *packed, size_t n_inputs, const InkMatm
 #pragma GCC unroll 16
     for (int c = 0; c < nc; c++)
         sums[c] = lows[c] = vec_set1(0);
-    for (const uint8_t *end = block + n_inputs / INK_PACK_K * n_block_bytes; block < end;
-         block += n_block_bytes, flags += in->fine_stride) {
-        const uint16_t *scales = (const uint16_t *)block; /* d, and m after it */
-        __m512i weights[8];
-        prefetch_block(block, n_block_bytes);
-        unpack(block, weights, has_min);
-        Vec w_d = vec_load_f16(scales);
-        Vec w_m = has_min ? vec_load_f16(scales + INK_PACK_ROWS) : w_d;
+    for (size_t b = 0; b < n_inputs / INK_PACK_K; b++, flags += in->fine_stride) {
+        const uint8_t *head = part_head(group, layout, b), *bytes = part_at(head, layout, b);
+        prefetch_block(bytes, layout->n_part_bytes);
+        Part part = unpack(layout, head, bytes);
 #pragma GCC unroll 16
         for (int c = 0; c < nc; c++) {
             const InkQuantBlock *x = column(&columns, c);
-            Vec dot = dot_column(weights, x->q, &x->sum, has_min);
-            sums[c] = vec_fma(dot, vec_mul(w_d, vec_set1(x->d)), sums[c]);
-            if (has_min)
-                sums[c] = vec_fma(w_m, vec_set1(x->d_sum), sums[c]);
+            Vec dot = dot_column(layout, &part, x->q, x->bias);
+            sums[c] = vec_fma(dot, vec_mul(part.d, vec_set1(x->d)), sums[c]);
+            if (layout->has_min)
+                sums[c] = vec_fma(part.m, vec_set1(x->d_sum), sums[c]);
             if (fused && flags[c] != 0) {
-                dot = dot_column(weights, x->lo, &x->sum_lo, has_min);
-                Vec scale = vec_mul(vec_mul(w_d, vec_set1(0x1p-7f)), vec_set1(x->d));
+                dot = dot_column(layout, &part, x->lo, x->bias_lo);
+                Vec scale = vec_mul(vec_mul(part.d, vec_set1(0x1p-7f)), vec_set1(x->d));
                 lows[c] = vec_fma(dot, scale, lows[c]);
             }
         }
@@ -231,12 +317,12 @@ ALWAYS_INLINE void tile_quant(const void *packed, size_t n_inputs, const InkMatm
     store_tile(out, out_stride, sums, nc);
 }
 
-ALWAYS_INLINE void low_quant(const void *packed, size_t n_inputs, const InkMatmulInput *input,
-                             size_t t, size_t n, float *out, size_t out_stride, const bool has_min)
+ALWAYS_INLINE void low_quant(const PackLayout *layout, const void *group, size_t n_inputs,
+                             const InkMatmulInput *input, size_t t, size_t n, float *out,
+                             size_t out_stride)
 {
-    const size_t n_block_bytes = has_min ? sizeof(InkPackedQ4_1) : sizeof(InkPackedQ8_0);
     const InkQuantRows *in = input->quant;
-    const uint8_t *block = packed, *flags = in->fine + t;
+    const uint8_t *flags = in->fine + t;
     const InkQuantBlock *x = in->blocks + t * in->block_stride;
     const uint32_t wanted = UINT32_MAX >> (INK_FINE_PADDING - n);
     Vec lows[INK_FINE_PADDING];
@@ -244,18 +330,17 @@ ALWAYS_INLINE void low_quant(const void *packed, size_t n_inputs, const InkMatmu
     for (size_t c = 0; c < n; c++)
         lows[c] = vec_set1(0);
 
-    for (const uint8_t *end = block + n_inputs / INK_PACK_K * n_block_bytes; block < end;
-         block += n_block_bytes, flags += in->fine_stride, x++) {
+    for (size_t b = 0; b < n_inputs / INK_PACK_K; b++, flags += in->fine_stride, x++) {
+        const uint8_t *head = part_head(group, layout, b), *bytes = part_at(head, layout, b);
         uint32_t fine = _mm256_movepi8_mask(_mm256_loadu_si256((const __m256i *)flags)) & wanted;
-        __m512i weights[8];
         if (fine == 0)
             continue;
-        unpack(block, weights, has_min);
-        Vec w_d = vec_mul(vec_load_f16(block), vec_set1(0x1p-7f));
+        Part part = unpack(layout, head, bytes);
+        Vec w_d = vec_mul(part.d, vec_set1(0x1p-7f));
         for (; fine != 0; fine &= fine - 1) {
             size_t c = (size_t)__builtin_ctz(fine);
             const InkQuantBlock *at = x + c * in->block_stride;
-            Vec dot = dot_column(weights, at->lo, &at->sum_lo, has_min);
+            Vec dot = dot_column(layout, &part, at->lo, at->bias_lo);
             lows[c] = vec_fma(dot, vec_mul(w_d, vec_set1(at->d)), lows[c]);
         }
     }
@@ -266,8 +351,11 @@ ALWAYS_INLINE void low_quant(const void *packed, size_t n_inputs, const InkMatmu
 #include "engine/kernels/quant-tile-tmpl.h"
 
 DEFINE_MATMUL(f32, 16, NULL, n_inputs *INK_PACK_ROWS * sizeof(float))
-DEFINE_MATMUL(q4_1, 16, low_q4_1, n_inputs / INK_PACK_K * sizeof(InkPackedQ4_1))
-DEFINE_MATMUL(q8_0, 16, low_q8_0, n_inputs / INK_PACK_K * sizeof(InkPackedQ8_0))
+DEFINE_QUANT_MATMUL(q4_1, INK_PACK_Q4_1, 16)
+DEFINE_QUANT_MATMUL(q8_0, INK_PACK_Q8_0, 16)
+DEFINE_QUANT_MATMUL(q5_0, INK_PACK_Q5_0, 16)
+DEFINE_QUANT_MATMUL(q4_k, INK_PACK_Q4_K, 16)
+DEFINE_QUANT_MATMUL(q6_k, INK_PACK_Q6_K, 16)
 
 /* As in kernels-ref.c, which says in which order. */
 static float fine_threshold(const float *x, size_t n_inputs)
@@ -280,6 +368,15 @@ static float fine_threshold(const float *x, size_t n_inputs)
     }
     float sum = vec_reduce_add(vec_add(lower, upper));
     return INK_FINE_KAPPA * sqrtf(sum / (float)n_inputs);
+}
+
+/* 32 integers within int8 to bytes, with their bias, and their sum. */
+static inline int32_t store_bytes(__m512i lower, __m512i upper, int8_t *bytes, int16_t *bias)
+{
+    __m128i first = _mm512_cvtepi32_epi8(lower), second = _mm512_cvtepi32_epi8(upper);
+    _mm_storeu_si128((__m128i *)bytes, first);
+    _mm_storeu_si128((__m128i *)(bytes + VEC_N), second);
+    return store_bias(first, second, bias);
 }
 
 /* Returns whether the block is fine. */
@@ -302,25 +399,21 @@ ALWAYS_INLINE bool quantize_block(const float *x, float threshold, InkQuantBlock
     Vec inverse = vec_set1(127.0f / max_value);
     __m512i q_lower = _mm512_cvtps_epi32(vec_mul(lower, inverse));
     __m512i q_upper = _mm512_cvtps_epi32(vec_mul(upper, inverse));
-    _mm_storeu_si128((__m128i *)out->q, _mm512_cvtepi32_epi8(q_lower));
-    _mm_storeu_si128((__m128i *)(out->q + VEC_N), _mm512_cvtepi32_epi8(q_upper));
+    int32_t sum = store_bytes(q_lower, q_upper, out->q, out->bias);
     out->d = max_value / 127.0f;
-    out->sum = _mm512_reduce_add_epi32(_mm512_add_epi32(q_lower, q_upper));
     if (max_value > threshold) {
         const Vec scale = vec_set1(128.0f);
         lower = _mm512_fmsub_ps(lower, inverse, _mm512_cvtepi32_ps(q_lower));
         upper = _mm512_fmsub_ps(upper, inverse, _mm512_cvtepi32_ps(q_upper));
         q_lower = _mm512_cvtps_epi32(vec_mul(lower, scale));
         q_upper = _mm512_cvtps_epi32(vec_mul(upper, scale));
-        _mm_storeu_si128((__m128i *)out->lo, _mm512_cvtepi32_epi8(q_lower));
-        _mm_storeu_si128((__m128i *)(out->lo + VEC_N), _mm512_cvtepi32_epi8(q_upper));
-        out->sum_lo = _mm512_reduce_add_epi32(_mm512_add_epi32(q_lower, q_upper));
-        out->d_sum = out->d * ((float)(out->sum * 128 + out->sum_lo) * 0x1p-7f);
+        int32_t sum_lo = store_bytes(q_lower, q_upper, out->lo, out->bias_lo);
+        out->d_sum = out->d * ((float)(sum * 128 + sum_lo) * 0x1p-7f);
         return true;
     }
     memset(out->lo, 0, sizeof out->lo);
-    out->sum_lo = 0;
-    out->d_sum = out->d * (float)out->sum;
+    memset(out->bias_lo, 0, sizeof out->bias_lo);
+    out->d_sum = out->d * (float)sum;
     return false;
 }
 
@@ -344,11 +437,13 @@ static void attention(const InkAttention *a)
 
 const InkKernels ink_kernels_avx512 = {
     .name = "avx512",
-    .pack = {[INK_PACK_F32] = ink_pack_f32,
-             [INK_PACK_Q4_1] = ink_pack_q4_1,
-             [INK_PACK_Q8_0] = ink_pack_q8_0},
-    .matmul =
-        {[INK_PACK_F32] = matmul_f32, [INK_PACK_Q4_1] = matmul_q4_1, [INK_PACK_Q8_0] = matmul_q8_0},
+    .pack = INK_PACK_FUNCTIONS,
+    .matmul = {[INK_PACK_F32] = matmul_f32,
+               [INK_PACK_Q4_1] = matmul_q4_1,
+               [INK_PACK_Q8_0] = matmul_q8_0,
+               [INK_PACK_Q5_0] = matmul_q5_0,
+               [INK_PACK_Q4_K] = matmul_q4_k,
+               [INK_PACK_Q6_K] = matmul_q6_k},
     .quantize_rows = quantize_rows,
     .rms_norm = rms_norm,
     .silu_mul = silu_mul,

@@ -11,7 +11,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "engine/kernels/layout.h"
 #include "engine/kernels/pack.h"
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 static void matmul_f32(const void *packed, size_t group_begin, size_t group_end, size_t n_inputs,
                        const InkMatmulInput *input, size_t n_rows, float *out, size_t out_stride)
@@ -30,87 +33,94 @@ static void matmul_f32(const void *packed, size_t group_begin, size_t group_end,
     }
 }
 
-static bool is_fine(const InkQuantRows *rows, size_t t, size_t b)
+/* The integer of weight k in row r of the part whose qs are given. */
+ALWAYS_INLINE int32_t weight_of(const PackLayout *layout, const uint8_t *qs, size_t r, size_t k)
 {
-    return rows->fine[b * rows->fine_stride + t] != 0;
-}
-
-static int32_t dot_q4_1(const InkPackedQ4_1 *block, size_t r, const int8_t *q)
-{
-    int32_t sum = 0;
-    for (size_t k = 0; k < INK_PACK_K / 2; k++) {
-        uint8_t byte = block->qs[k / 4 * 4 * INK_PACK_ROWS + 4 * r + k % 4];
-        sum += (byte & 0x0f) * q[k] + (byte >> 4) * q[k + INK_PACK_K / 2];
+    size_t quad = k / 4, lane = 4 * r + k % 4;
+    if (layout->n_bits == 8)
+        return (int8_t)qs[quad * 64 + lane];
+    int32_t q = qs[quad % 4 * 64 + lane] >> (quad < 4 ? 0 : 4) & 0x0f;
+    if (layout->n_bits > 4) {
+        size_t n_high = (size_t)layout->n_bits - 4, n_quads = 8 / n_high;
+        const uint8_t *qh = qs + 16 * INK_PACK_ROWS + quad / n_quads * 64;
+        q |= (qh[lane] >> quad % n_quads * n_high & ((1 << n_high) - 1)) << 4;
     }
-    return sum;
+    return layout->has_min ? q : q - (1 << (layout->n_bits - 1));
 }
 
-static void matmul_q4_1(const void *packed, size_t group_begin, size_t group_end, size_t n_inputs,
-                        const InkMatmulInput *input, size_t n_rows, float *out, size_t out_stride)
+/* Row r of a part times the q or lo of a block. With two scales they are factors of this integer,
+ * which even so is below 2^24. */
+ALWAYS_INLINE int32_t dot_part(const PackLayout *layout, const uint8_t *part, size_t r,
+                               const int8_t *x)
 {
-    size_t n_blocks = n_inputs / INK_PACK_K;
-
-    for (size_t g = group_begin; g < group_end; g++) {
-        const InkPackedQ4_1 *blocks = (const InkPackedQ4_1 *)packed + g * n_blocks;
-        for (size_t t = 0; t < n_rows; t++) {
-            const InkQuantBlock *x = input->quant->blocks + t * input->quant->block_stride;
-            float sums[INK_PACK_ROWS] = {0}, lows[INK_PACK_ROWS] = {0};
-            for (size_t b = 0; b < n_blocks; b++) {
-                for (size_t r = 0; r < INK_PACK_ROWS; r++) {
-                    float dot = (float)dot_q4_1(&blocks[b], r, x[b].q);
-                    sums[r] = fmaf(dot, ink_f16_to_f32(blocks[b].d[r]) * x[b].d, sums[r]);
-                    sums[r] = fmaf(ink_f16_to_f32(blocks[b].m[r]), x[b].d_sum, sums[r]);
-                }
-            }
-            for (size_t b = 0; b < n_blocks; b++) {
-                for (size_t r = 0; r < INK_PACK_ROWS && is_fine(input->quant, t, b); r++) {
-                    float dot = (float)dot_q4_1(&blocks[b], r, x[b].lo);
-                    float w_d = ink_f16_to_f32(blocks[b].d[r]) * 0x1p-7f;
-                    lows[r] = fmaf(dot, w_d * x[b].d, lows[r]);
-                }
-            }
-            for (size_t r = 0; r < INK_PACK_ROWS; r++)
-                out[t * out_stride + g * INK_PACK_ROWS + r] = sums[r] + lows[r];
-        }
-    }
-}
-
-static int32_t dot_q8_0(const InkPackedQ8_0 *block, size_t r, const int8_t *q)
-{
-    int32_t sum = 0;
+    const uint8_t *qs = part + PART_SCALE_BYTES(layout);
+    int32_t halves[2] = {0, 0};
     for (size_t k = 0; k < INK_PACK_K; k++)
-        sum += block->qs[k / 4 * 4 * INK_PACK_ROWS + 4 * r + k % 4] * q[k];
-    return sum;
+        halves[k / (INK_PACK_K / 2)] += weight_of(layout, qs, r, k) * x[k];
+    if (layout->n_scales < 2)
+        return halves[0] + halves[1];
+    return (int8_t)part[r] * halves[0] + (int8_t)part[INK_PACK_ROWS + r] * halves[1];
 }
 
-static void matmul_q8_0(const void *packed, size_t group_begin, size_t group_end, size_t n_inputs,
-                        const InkMatmulInput *input, size_t n_rows, float *out, size_t out_stride)
+/* d and the minimum of row r; both are products that f32 holds exactly. */
+ALWAYS_INLINE void read_scales(const PackLayout *layout, const uint8_t *head, const uint8_t *part,
+                               size_t r, float *d, float *m)
 {
-    size_t n_blocks = n_inputs / INK_PACK_K;
-
-    for (size_t g = group_begin; g < group_end; g++) {
-        const InkPackedQ8_0 *blocks = (const InkPackedQ8_0 *)packed + g * n_blocks;
-        for (size_t t = 0; t < n_rows; t++) {
-            const InkQuantBlock *x = input->quant->blocks + t * input->quant->block_stride;
-            float sums[INK_PACK_ROWS] = {0}, lows[INK_PACK_ROWS] = {0};
-            for (size_t b = 0; b < n_blocks; b++) {
-                for (size_t r = 0; r < INK_PACK_ROWS; r++) {
-                    float dot = (float)dot_q8_0(&blocks[b], r, x[b].q);
-                    sums[r] = fmaf(dot, ink_f16_to_f32(blocks[b].d[r]) * x[b].d, sums[r]);
-                }
-            }
-            for (size_t b = 0; b < n_blocks; b++) {
-                for (size_t r = 0; r < INK_PACK_ROWS && is_fine(input->quant, t, b); r++) {
-                    float dot = (float)dot_q8_0(&blocks[b], r, x[b].lo);
-                    float w_d = ink_f16_to_f32(blocks[b].d[r]) * 0x1p-7f;
-                    lows[r] = fmaf(dot, w_d * x[b].d, lows[r]);
-                }
-            }
-            for (size_t r = 0; r < INK_PACK_ROWS; r++)
-                out[t * out_stride + g * INK_PACK_ROWS + r] = sums[r] + lows[r];
-        }
+    const uint16_t *halves = (const uint16_t *)head;
+    *d = ink_f16_to_f32(halves[r]);
+    *m = layout->has_min ? ink_f16_to_f32(halves[INK_PACK_ROWS + r]) : 0;
+    if (layout->n_scales == 1) {
+        *d *= (float)part[r];
+        *m *= -(float)part[INK_PACK_ROWS + r];
     }
 }
+
+/* One input row times a group. */
+ALWAYS_INLINE void multiply_group(const PackLayout *layout, const void *group, size_t n_blocks,
+                                  const InkQuantRows *in, size_t t, float *out)
+{
+    const InkQuantBlock *x = in->blocks + t * in->block_stride;
+    float sums[INK_PACK_ROWS] = {0}, lows[INK_PACK_ROWS] = {0};
+
+    for (size_t b = 0; b < n_blocks; b++) {
+        const uint8_t *head = part_head(group, layout, b), *part = part_at(head, layout, b);
+        bool is_fine = in->fine[b * in->fine_stride + t] != 0;
+        for (size_t r = 0; r < INK_PACK_ROWS; r++) {
+            float d, m;
+            read_scales(layout, head, part, r, &d, &m);
+            sums[r] = fmaf((float)dot_part(layout, part, r, x[b].q), d * x[b].d, sums[r]);
+            if (layout->has_min)
+                sums[r] = fmaf(m, x[b].d_sum, sums[r]);
+            if (is_fine) {
+                float unit = d * 0x1p-7f * x[b].d;
+                lows[r] = fmaf((float)dot_part(layout, part, r, x[b].lo), unit, lows[r]);
+            }
+        }
+    }
+    for (size_t r = 0; r < INK_PACK_ROWS; r++)
+        out[r] = sums[r] + lows[r];
+}
+
+#define DEFINE_MATMUL(name, pack)                                                                  \
+    static void matmul_##name(const void *packed, size_t group_begin, size_t group_end,            \
+                              size_t n_inputs, const InkMatmulInput *input, size_t n_rows,         \
+                              float *out, size_t out_stride)                                       \
+    {                                                                                              \
+        const PackLayout *layout = &pack_layouts[pack];                                            \
+        size_t n_group_bytes = n_inputs / layout->n_inputs * layout->n_bytes;                      \
+        for (size_t g = group_begin; g < group_end; g++) {                                         \
+            for (size_t t = 0; t < n_rows; t++)                                                    \
+                multiply_group(layout, (const uint8_t *)packed + g * n_group_bytes,                \
+                               n_inputs / INK_PACK_K, input->quant, t,                             \
+                               out + t * out_stride + g * INK_PACK_ROWS);                          \
+        }                                                                                          \
+    }
+
+DEFINE_MATMUL(q4_1, INK_PACK_Q4_1)
+DEFINE_MATMUL(q8_0, INK_PACK_Q8_0)
+DEFINE_MATMUL(q5_0, INK_PACK_Q5_0)
+DEFINE_MATMUL(q4_k, INK_PACK_Q4_K)
+DEFINE_MATMUL(q6_k, INK_PACK_Q6_K)
 
 /* INK_FINE_KAPPA times the root of the mean square. The order of sums is that of the vector tables:
  * 32 partial sums, folded by halves. Not finite when a value is not or a square overflows: then no
@@ -125,6 +135,18 @@ static float fine_threshold(const float *x, size_t n_inputs)
             sums[i] += sums[i + n];
     }
     return INK_FINE_KAPPA * sqrtf(sums[0] / (float)n_inputs);
+}
+
+static void set_bias(const int8_t *x, int16_t *bias)
+{
+    int sums[4] = {0};
+    for (size_t k = 0; k < INK_PACK_K; k++) {
+        size_t lane = k % 4 / 2;
+        sums[lane] += x[k];
+        sums[2 + lane] += k < INK_PACK_K / 2 ? x[k] : 0;
+    }
+    for (size_t i = 0; i < 4; i++)
+        bias[i] = (int16_t)(sums[i] * (i < 2 ? -16 : -32));
 }
 
 /* Returns whether the block is fine. */
@@ -142,16 +164,18 @@ static bool quantize_block(const float *x, float threshold, InkQuantBlock *out)
         return false;
     float inverse = 127.0f / max;
     bool fine = max > threshold;
+    int32_t sum = 0; /* in units of 1/128 */
     for (size_t k = 0; k < INK_PACK_K; k++) {
         float q = rintf(x[k] * inverse);
         float lo = fine ? rintf(fmaf(x[k], inverse, -q) * 128.0f) : 0;
         out->q[k] = (int8_t)q;
         out->lo[k] = (int8_t)lo;
-        out->sum += out->q[k];
-        out->sum_lo += out->lo[k];
+        sum += out->q[k] * 128 + out->lo[k];
     }
+    set_bias(out->q, out->bias);
+    set_bias(out->lo, out->bias_lo);
     out->d = max / 127.0f;
-    out->d_sum = out->d * ((float)(out->sum * 128 + out->sum_lo) * 0x1p-7f);
+    out->d_sum = out->d * ((float)sum * 0x1p-7f);
     return fine;
 }
 
@@ -282,11 +306,13 @@ static float max(const float *x, size_t n, bool *ret_all_numbers)
 
 const InkKernels ink_kernels_ref = {
     .name = "ref",
-    .pack = {[INK_PACK_F32] = ink_pack_f32,
-             [INK_PACK_Q4_1] = ink_pack_q4_1,
-             [INK_PACK_Q8_0] = ink_pack_q8_0},
-    .matmul =
-        {[INK_PACK_F32] = matmul_f32, [INK_PACK_Q4_1] = matmul_q4_1, [INK_PACK_Q8_0] = matmul_q8_0},
+    .pack = INK_PACK_FUNCTIONS,
+    .matmul = {[INK_PACK_F32] = matmul_f32,
+               [INK_PACK_Q4_1] = matmul_q4_1,
+               [INK_PACK_Q8_0] = matmul_q8_0,
+               [INK_PACK_Q5_0] = matmul_q5_0,
+               [INK_PACK_Q4_K] = matmul_q4_k,
+               [INK_PACK_Q6_K] = matmul_q6_k},
     .quantize_rows = quantize_rows,
     .rms_norm = rms_norm,
     .silu_mul = silu_mul,

@@ -8,6 +8,8 @@
 #include <cpuid.h>
 #endif
 
+#include "engine/kernels/layout.h"
+
 /* Lists by what the machine can do, so that nothing here is ever written to. */
 static const InkKernels *const plain[] = {&ink_kernels_ref, NULL};
 #if defined(__x86_64__)
@@ -58,20 +60,12 @@ const InkKernels *ink_kernels_select(const char *wanted)
 
 bool ink_kernels_packed_bytes(InkPack pack, size_t n_outputs, size_t n_inputs, size_t *ret)
 {
-    static const struct {
-        size_t n_block_inputs;
-        size_t n_block_bytes;
-    } layouts[INK_PACK_MAX] = {
-        [INK_PACK_F32] = {1, INK_PACK_ROWS * sizeof(float)},
-        [INK_PACK_Q4_1] = {INK_PACK_K, sizeof(InkPackedQ4_1)},
-        [INK_PACK_Q8_0] = {INK_PACK_K, sizeof(InkPackedQ8_0)},
-    };
-    if (pack < 0 || pack >= INK_PACK_MAX || n_inputs % layouts[pack].n_block_inputs != 0)
+    if (pack < 0 || pack >= INK_PACK_MAX || n_inputs % pack_layouts[pack].n_inputs != 0)
         return false;
     size_t n_groups = n_outputs / INK_PACK_ROWS + (n_outputs % INK_PACK_ROWS != 0);
     size_t n_blocks, n_bytes;
-    if (__builtin_mul_overflow(n_groups, n_inputs / layouts[pack].n_block_inputs, &n_blocks) ||
-        __builtin_mul_overflow(n_blocks, layouts[pack].n_block_bytes, &n_bytes))
+    if (__builtin_mul_overflow(n_groups, n_inputs / pack_layouts[pack].n_inputs, &n_blocks) ||
+        __builtin_mul_overflow(n_blocks, pack_layouts[pack].n_bytes, &n_bytes))
         return false;
     *ret = n_bytes;
     return true;

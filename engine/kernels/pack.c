@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/layout.h"
 
 #define FLOAT_CHUNK 64 /* values of a row that are converted at once */
 
@@ -91,3 +92,105 @@ void ink_pack_q8_0(const uint8_t *rows, size_t row_bytes, uint32_t type, size_t 
         }
     }
 }
+
+/* A row's block as the writer below wants it: scales[p] of part p, with the minimum's after it. */
+typedef struct FileBlock {
+    uint16_t halves[2];
+    uint8_t scales[INK_PACK_PARTS][2];
+    uint8_t q[INK_PACK_SUPER];
+} FileBlock;
+
+typedef void ReadFn(const uint8_t *bytes, FileBlock *ret);
+
+/* Row r of one part, whose bytes are zero so far. */
+static inline void write_part(const PackLayout *layout, const uint8_t *scales, const uint8_t *q,
+                              size_t r, uint8_t *part)
+{
+    uint8_t *qs = part + PART_SCALE_BYTES(layout);
+    uint8_t *qh = qs + 16 * INK_PACK_ROWS;
+    for (size_t i = 0; i < PART_SCALE_BYTES(layout) / INK_PACK_ROWS; i++)
+        part[i * INK_PACK_ROWS + r] = scales[i];
+    for (size_t k = 0; k < INK_PACK_K / 2; k++)
+        qs[k / 4 * 64 + 4 * r + k % 4] =
+            (uint8_t)((q[k] & 0x0f) | (q[k + INK_PACK_K / 2] & 0x0f) << 4);
+    if (layout->n_bits == 4)
+        return;
+    size_t n_high = (size_t)layout->n_bits - 4, n_quads = 8 / n_high;
+    for (size_t k = 0; k < INK_PACK_K; k++) {
+        size_t quad = k / 4;
+        qh[quad / n_quads * 64 + 4 * r + k % 4] |= (uint8_t)(q[k] >> 4 << quad % n_quads * n_high);
+    }
+}
+
+static inline __attribute__((always_inline)) void pack_blocks(const PackLayout *layout,
+                                                              ReadFn *read, size_t n_file_bytes,
+                                                              const uint8_t *rows, size_t row_bytes,
+                                                              size_t n_outputs, size_t n_inputs,
+                                                              size_t group_begin, size_t group_end,
+                                                              void *packed)
+{
+    size_t n_blocks = n_inputs / layout->n_inputs, n_parts = layout->n_inputs / INK_PACK_K;
+
+    for (size_t g = group_begin; g < group_end; g++) {
+        size_t n_rows = rows_of_group(n_outputs, g);
+        for (size_t b = 0; b < n_blocks; b++) {
+            uint8_t *out = (uint8_t *)packed + (g * n_blocks + b) * layout->n_bytes;
+            memset(out, 0, layout->n_bytes);
+            for (size_t r = 0; r < n_rows; r++) {
+                FileBlock block;
+                read(rows + (g * INK_PACK_ROWS + r) * row_bytes + b * n_file_bytes, &block);
+                uint16_t *halves = (uint16_t *)out;
+                halves[r] = block.halves[0];
+                if (layout->has_min)
+                    halves[INK_PACK_ROWS + r] = block.halves[1];
+                uint8_t *part = out + layout->n_head_bytes;
+                for (size_t p = 0; p < n_parts; p++, part += layout->n_part_bytes)
+                    write_part(layout, block.scales[p], block.q + p * INK_PACK_K, r, part);
+            }
+        }
+    }
+}
+
+static void read_q5_0(const uint8_t *bytes, FileBlock *ret)
+{
+    InkBlockQ5_0 block;
+    memcpy(&block, bytes, sizeof block);
+    ret->halves[0] = block.d;
+    ink_quant_read_q5_0(&block, ret->q);
+}
+
+static void read_q4_k(const uint8_t *bytes, FileBlock *ret)
+{
+    InkBlockQ4_K block;
+    uint8_t scales[INK_PACK_PARTS], mins[INK_PACK_PARTS];
+    memcpy(&block, bytes, sizeof block);
+    ret->halves[0] = block.d;
+    ret->halves[1] = block.dmin;
+    ink_quant_read_q4_k(&block, ret->q, scales, mins);
+    for (size_t p = 0; p < INK_PACK_PARTS; p++) {
+        ret->scales[p][0] = scales[p];
+        ret->scales[p][1] = mins[p];
+    }
+}
+
+static void read_q6_k(const uint8_t *bytes, FileBlock *ret)
+{
+    InkBlockQ6_K block;
+    memcpy(&block, bytes, sizeof block);
+    ret->halves[0] = block.d;
+    ink_quant_read_q6_k(&block, ret->q);
+    memcpy(ret->scales, block.scales, sizeof block.scales);
+}
+
+#define DEFINE_PACK(name, pack, block_type)                                                        \
+    void ink_pack_##name(const uint8_t *rows, size_t row_bytes, uint32_t type, size_t n_outputs,   \
+                         size_t n_inputs, size_t group_begin, size_t group_end, void *packed)      \
+    {                                                                                              \
+        (void)type;                                                                                \
+        pack_blocks(&pack_layouts[pack], read_##name, sizeof(block_type), rows, row_bytes,         \
+                    n_outputs, n_inputs, group_begin, group_end, packed);                          \
+    }
+
+DEFINE_PACK(q5_0, INK_PACK_Q5_0, InkBlockQ5_0)
+DEFINE_PACK(q4_k, INK_PACK_Q4_K, InkBlockQ4_K)
+DEFINE_PACK(q6_k, INK_PACK_Q6_K, InkBlockQ6_K)

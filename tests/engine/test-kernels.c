@@ -27,6 +27,8 @@
 #define FLOAT_TOLERANCE   1e-6f
 /* e^x within 2e-7, one division and two products. */
 #define SILU_TOLERANCE    6e-7f
+/* Some tens of roundings of half an ulp, of sums that may be larger than the last one. */
+#define MEANING_TOLERANCE 2e-6
 /* As above, and u in e^-2u is rounded a few times, which counts |u| times. */
 #define GELU_TOLERANCE(u) (8e-7 + 4e-7 * fabs(u))
 
@@ -130,7 +132,8 @@ static uint8_t *tensor_new(uint32_t type_id, size_t n_outputs, size_t n_inputs, 
     uint8_t *row = bytes + 1;
     for (size_t i = 0; i < n_outputs * row_bytes; i++)
         row[i] = (uint8_t)(random_bits() >> 11);
-    size_t n_halves = type_id == INK_TYPE_Q4_1 ? 2 : 1;
+    size_t n_halves = type_id == INK_TYPE_Q4_1 || type_id == INK_TYPE_Q4_K ? 2 : 1;
+    size_t offset = type_id == INK_TYPE_Q6_K ? offsetof(InkBlockQ6_K, d) : 0;
     for (size_t i = 0; i < n_outputs * row_bytes; i += type->n_block_bytes) {
         float value = random_float(0.5f);
         if (type_id == INK_TYPE_F32) {
@@ -139,7 +142,7 @@ static uint8_t *tensor_new(uint32_t type_id, size_t n_outputs, size_t n_inputs, 
         }
         for (size_t j = 0; j < n_halves; j++, value = random_float(1.0f)) {
             uint16_t half = ink_f16_from_f32(value);
-            memcpy(row + i + 2 * j, &half, sizeof half);
+            memcpy(row + i + offset + 2 * j, &half, sizeof half);
         }
     }
     *ret_bytes = row_bytes;
@@ -203,6 +206,8 @@ static void test_kernels_packed_bytes_refuses_what_wraps(void **state)
     assert_true(ink_kernels_packed_bytes(INK_PACK_F32, 16, 5, &n_bytes));
     assert_int_equal(n_bytes, 16 * 5 * sizeof(float));
     assert_false(ink_kernels_packed_bytes(INK_PACK_Q8_0, 16, 33, &n_bytes));
+    assert_false(ink_kernels_packed_bytes(INK_PACK_Q4_K, 16, 640, &n_bytes));
+    assert_false(ink_kernels_packed_bytes(INK_PACK_Q6_K, 16, 128, &n_bytes));
     assert_false(ink_kernels_packed_bytes(INK_PACK_NONE, 16, 32, &n_bytes));
     assert_false(ink_kernels_packed_bytes(INK_PACK_MAX, 16, 32, &n_bytes));
     assert_false(ink_kernels_packed_bytes(INK_PACK_F32, SIZE_MAX, SIZE_MAX, &n_bytes));
@@ -210,37 +215,69 @@ static void test_kernels_packed_bytes_refuses_what_wraps(void **state)
     assert_int_equal(n_bytes, 16 * 5 * sizeof(float));
 }
 
+/* The low four bits of value k of row r. */
+static int low_bits(const uint8_t *qs, size_t r, size_t k)
+{
+    uint8_t byte = qs[k / 4 % 4 * 64 + 4 * r + k % 4];
+    return k < 16 ? byte & 0x0f : byte >> 4;
+}
+
+static float unpacked_super(const Matrix *m, size_t g, size_t r, size_t k)
+{
+    size_t b = g * (m->n_inputs / INK_PACK_SUPER) + k / INK_PACK_SUPER;
+    size_t p = k % INK_PACK_SUPER / INK_PACK_K;
+    k %= INK_PACK_K;
+    if (m->pack == INK_PACK_Q4_K) {
+        const InkPackedQ4_K *block = (const InkPackedQ4_K *)m->packed + b;
+        float d = ink_f16_to_f32(block->d[r]) * (float)block->parts[p].scales[r];
+        float min = ink_f16_to_f32(block->dmin[r]) * (float)block->parts[p].mins[r];
+        return d * (float)low_bits(block->parts[p].qs, r, k) - min;
+    }
+    const InkPackedQ6_K *block = (const InkPackedQ6_K *)m->packed + b;
+    int upper = block->parts[p].qh[k / 16 * 64 + 4 * r + k % 4] >> 2 * (k / 4 % 4) & 3;
+    int q = (low_bits(block->parts[p].qs, r, k) | upper << 4) - 32;
+    return ink_f16_to_f32(block->d[r]) * (float)block->parts[p].scales[k / 16][r] * (float)q;
+}
+
 /* Value k of row r as the packed form holds it, by the formulas of quant-blocks.h. */
 static float unpacked_value(const Matrix *m, size_t row, size_t k)
 {
-    size_t g = row / INK_PACK_ROWS, r = row % INK_PACK_ROWS, b = k / INK_PACK_K;
-    size_t n_blocks = m->n_inputs / INK_PACK_K, quad = k % INK_PACK_K / 4;
-    size_t lane = 4 * r + k % 4;
+    size_t g = row / INK_PACK_ROWS, r = row % INK_PACK_ROWS;
+    size_t b = g * (m->n_inputs / INK_PACK_K) + k / INK_PACK_K;
     if (m->pack == INK_PACK_F32)
         return ((const float *)m->packed)[(g * m->n_inputs + k) * INK_PACK_ROWS + r];
+    if (m->pack == INK_PACK_Q4_K || m->pack == INK_PACK_Q6_K)
+        return unpacked_super(m, g, r, k);
+    k %= INK_PACK_K;
     if (m->pack == INK_PACK_Q8_0) {
-        const InkPackedQ8_0 *block = (const InkPackedQ8_0 *)m->packed + g * n_blocks + b;
-        return ink_f16_to_f32(block->d[r]) * (float)block->qs[quad * 64 + lane];
+        const InkPackedQ8_0 *block = (const InkPackedQ8_0 *)m->packed + b;
+        return ink_f16_to_f32(block->d[r]) * (float)block->qs[k / 4 * 64 + 4 * r + k % 4];
     }
-    const InkPackedQ4_1 *block = (const InkPackedQ4_1 *)m->packed + g * n_blocks + b;
-    uint8_t byte = block->qs[quad % 4 * 64 + lane];
-    float q = (float)(quad < 4 ? byte & 0x0f : byte >> 4);
-    return ink_f16_to_f32(block->d[r]) * q + ink_f16_to_f32(block->m[r]);
+    if (m->pack == INK_PACK_Q5_0) {
+        const InkPackedQ5_0 *block = (const InkPackedQ5_0 *)m->packed + b;
+        int fifth = block->qh[4 * r + k % 4] >> k / 4 & 1;
+        return ink_f16_to_f32(block->d[r]) * (float)((low_bits(block->qs, r, k) | fifth << 4) - 16);
+    }
+    const InkPackedQ4_1 *block = (const InkPackedQ4_1 *)m->packed + b;
+    return ink_f16_to_f32(block->d[r]) * (float)low_bits(block->qs, r, k) +
+           ink_f16_to_f32(block->m[r]);
 }
 
 static void test_kernels_pack_follows_the_layout(void **state)
 {
     (void)state;
-    static const uint32_t types[] = {INK_TYPE_F32, INK_TYPE_F16, INK_TYPE_Q4_1, INK_TYPE_Q8_0};
-    const size_t n_outputs = 37, n_inputs = 96;
+    static const uint32_t types[] = {INK_TYPE_F32,  INK_TYPE_F16,  INK_TYPE_Q4_1, INK_TYPE_Q8_0,
+                                     INK_TYPE_Q5_0, INK_TYPE_Q4_K, INK_TYPE_Q6_K};
+    const size_t n_outputs = 37;
 
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
             const InkQuantType *type = ink_quant_type(types[i]);
+            const size_t n_inputs = type->n_block_values == 256 ? 512 : 96;
             __attribute__((cleanup(matrix_done)))
             Matrix m = {.pack = type->pack, .n_inputs = n_inputs};
             size_t row_bytes;
-            float values[96];
+            float values[512];
             _cleanup_free_ uint8_t *file = tensor_new(types[i], n_outputs, n_inputs, &row_bytes);
             assert_true(ink_kernels_packed_bytes(m.pack, n_outputs, n_inputs, &m.n_bytes));
             m.packed = guarded_new(m.n_bytes);
@@ -337,6 +374,31 @@ static void test_kernels_matmul_q8_0_is_exact_and_invariant(void **state)
     check_matmul(INK_TYPE_Q8_0, 33, 1536);
 }
 
+static void test_kernels_matmul_q5_0_is_exact_and_invariant(void **state)
+{
+    (void)state;
+    check_matmul(INK_TYPE_Q5_0, 37, 32);
+    check_matmul(INK_TYPE_Q5_0, 48, 64);
+    check_matmul(INK_TYPE_Q5_0, 40, 640);
+    check_matmul(INK_TYPE_Q5_0, 33, 1536);
+}
+
+static void test_kernels_matmul_q4_k_is_exact_and_invariant(void **state)
+{
+    (void)state;
+    check_matmul(INK_TYPE_Q4_K, 37, 256);
+    check_matmul(INK_TYPE_Q4_K, 48, 1024);
+    check_matmul(INK_TYPE_Q4_K, 33, 2048);
+}
+
+static void test_kernels_matmul_q6_k_is_exact_and_invariant(void **state)
+{
+    (void)state;
+    check_matmul(INK_TYPE_Q6_K, 37, 256);
+    check_matmul(INK_TYPE_Q6_K, 48, 1024);
+    check_matmul(INK_TYPE_Q6_K, 33, 2048);
+}
+
 static void test_kernels_matmul_float_is_close_and_invariant(void **state)
 {
     (void)state;
@@ -344,6 +406,52 @@ static void test_kernels_matmul_float_is_close_and_invariant(void **state)
     check_matmul(INK_TYPE_F32, 33, 47);
     check_matmul(INK_TYPE_F16, 40, 576);
     check_matmul(INK_TYPE_F16, 33, 1536);
+}
+
+/* What is multiplied: the values that dequantize() gives, and the quantised input. */
+static void check_meaning(uint32_t type_id)
+{
+    const size_t n_outputs = 19, n_inputs = 512, n_rows = 3;
+    const InkQuantType *type = ink_quant_type(type_id);
+    size_t row_bytes, n_bytes;
+    __attribute__((cleanup(rows_done))) Rows rows;
+    rows_init(&rows, n_rows, n_inputs);
+    rows_add_outliers(&rows, n_rows, n_inputs, 40);
+    ink_kernels_ref.quantize_rows(rows.x, rows.x_stride, 0, n_rows, n_inputs, &rows.quant);
+    _cleanup_free_ uint8_t *file = tensor_new(type_id, n_outputs, n_inputs, &row_bytes);
+    assert_true(ink_kernels_packed_bytes(type->pack, n_outputs, n_inputs, &n_bytes));
+    _cleanup_free_ void *packed = guarded_new(n_bytes);
+    float weights[512], out[3 * 32] __attribute__((aligned(64)));
+    InkMatmulInput input = {.quant = &rows.quant};
+
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        (*k)->pack[type->pack](file + 1, row_bytes, type_id, n_outputs, n_inputs, 0, 2, packed);
+        guarded_check(packed, n_bytes);
+        (*k)->matmul[type->pack](packed, 0, 2, n_inputs, &input, n_rows, out, 32);
+        for (size_t i = 0; i < n_rows * n_outputs; i++) {
+            size_t t = i / n_outputs, row = i % n_outputs;
+            double sum = 0, magnitude = 0;
+            type->dequantize(file + 1 + row * row_bytes, weights, n_inputs);
+            for (size_t j = 0; j < n_inputs; j++) {
+                const InkQuantBlock *x =
+                    rows.quant.blocks + t * rows.quant.block_stride + j / INK_PACK_K;
+                double value = x->d * (x->q[j % INK_PACK_K] + x->lo[j % INK_PACK_K] / 128.0);
+                sum += weights[j] * value;
+                magnitude += fabs(weights[j] * value);
+            }
+            assert_true(fabs(out[t * 32 + row] - sum) <= MEANING_TOLERANCE * magnitude);
+        }
+    }
+}
+
+static void test_kernels_matmul_means_the_weights(void **state)
+{
+    (void)state;
+    check_meaning(INK_TYPE_Q4_1);
+    check_meaning(INK_TYPE_Q8_0);
+    check_meaning(INK_TYPE_Q5_0);
+    check_meaning(INK_TYPE_Q4_K);
+    check_meaning(INK_TYPE_Q6_K);
 }
 
 /* A group of more bytes than a panel of the second-level cache may have. */
@@ -398,79 +506,113 @@ static int hostile(size_t i)
     return -128;
 }
 
-/* d = 1 on both sides, no minimum, one block: the output is the integer dot product itself, with
- * `low` in units of 1 / 128; without it the block is a plain one. */
-static void check_integers(uint32_t type_id, WeightFn *weight, WeightFn *activation, WeightFn *low)
+/* A file's row of a type with all its integers by `weight` (at most, at least and so on), all
+ * scales by `scale` and d = 1, without a minimum. */
+static void fill_extreme(uint32_t type_id, WeightFn *weight, WeightFn *scale, uint8_t *row)
 {
-    const InkPack pack = ink_quant_type(type_id)->pack;
-    union {
-        InkPackedQ4_1 q4_1;
-        InkPackedQ8_0 q8_0;
-    } block __attribute__((aligned(64)));
-    memset(&block, 0, sizeof block);
-    InkQuantBlock x __attribute__((aligned(64))) = {.d = 1.0f};
-    float out[INK_PACK_ROWS] __attribute__((aligned(64)));
-    int32_t expected = 0;
-    uint8_t fine[1 + INK_FINE_PADDING] = {low != NULL ? 0xff : 0};
+    InkBlockQ5_0 q5_0 = {.d = 0x3c00};
+    InkBlockQ4_K q4_k = {.d = 0x3c00};
+    InkBlockQ4_1 q4_1 = {.d = 0x3c00};
+    InkBlockQ8_0 q8_0 = {.d = 0x3c00};
+    InkBlockQ6_K q6_k = {.d = 0x3c00};
+    for (size_t k = 0; k < 32; k++) {
+        q8_0.qs[k] = (int8_t)weight(k);
+        q5_0.qh[k / 8] |= (uint8_t)((weight(k) > 0) << k % 8);
+    }
+    for (size_t i = 0; i < sizeof q4_k.qs; i++)
+        q4_k.qs[i] = weight(i) > 0 ? 0xff : 0;
+    for (size_t i = 0; i < sizeof q6_k.ql; i++)
+        q6_k.ql[i] = weight(i) > 0 ? 0xff : 0;
+    for (size_t i = 0; i < sizeof q6_k.qh; i++)
+        q6_k.qh[i] = weight(i) > 0 ? 0xff : 0;
+    for (size_t i = 0; i < sizeof q6_k.scales; i++)
+        q6_k.scales[i] = (int8_t)scale(i);
+    memcpy(q4_1.qs, q4_k.qs, sizeof q4_1.qs);
+    memcpy(q5_0.qs, q4_k.qs, sizeof q5_0.qs);
+    for (size_t i = 0; i < 4; i++) {
+        q4_k.scales[i] = scale(i) > 0 ? 0xff : 1; /* 63, 49 and 1 */
+        q4_k.scales[i + 8] = 1;
+    }
+    const void *block = type_id == INK_TYPE_Q4_1   ? (void *)&q4_1
+                        : type_id == INK_TYPE_Q8_0 ? (void *)&q8_0
+                        : type_id == INK_TYPE_Q5_0 ? (void *)&q5_0
+                        : type_id == INK_TYPE_Q4_K ? (void *)&q4_k
+                                                   : (void *)&q6_k;
+    memcpy(row, block, ink_quant_type(type_id)->n_block_bytes);
+}
 
-    for (size_t r = 0; r < INK_PACK_ROWS; r++) {
+/* Packs 16 such rows and multiplies them with blocks of d = 1: each output is a sum of integer dot
+ * products, with `low` in units of 1 / 128; without it the blocks are plain ones. */
+static void check_integers(uint32_t type_id, WeightFn *weight, WeightFn *scale,
+                           WeightFn *activation, WeightFn *low)
+{
+    const InkQuantType *type = ink_quant_type(type_id);
+    const size_t n_inputs = type->n_block_values, n_blocks = n_inputs / INK_PACK_K;
+    uint8_t file[INK_PACK_ROWS * sizeof(InkBlockQ6_K)];
+    uint8_t packed[sizeof(InkPackedQ6_K)] __attribute__((aligned(64)));
+    InkQuantBlock x[INK_PACK_PARTS] __attribute__((aligned(64)));
+    float weights[INK_PACK_SUPER], out[INK_PACK_ROWS] __attribute__((aligned(64)));
+    uint8_t fine[INK_PACK_PARTS][1 + INK_FINE_PADDING] = {0};
+    double expected = 0;
+
+    for (size_t r = 0; r < INK_PACK_ROWS; r++)
+        fill_extreme(type_id, weight, scale, file + r * type->n_block_bytes);
+    type->dequantize(file, weights, n_inputs);
+    for (size_t b = 0; b < n_blocks; b++) {
+        x[b] = (InkQuantBlock){.d = 1.0f};
+        fine[b][0] = low != NULL ? 0xff : 0;
         for (size_t k = 0; k < INK_PACK_K; k++) {
-            size_t lane = 4 * r + k % 4;
-            if (type_id == INK_TYPE_Q4_1)
-                block.q4_1.qs[k / 4 % 4 * 64 + lane] = weight(k) > 0 ? 0xff : 0;
-            else
-                block.q8_0.qs[k / 4 * 64 + lane] = (int8_t)weight(k);
+            x[b].q[k] = (int8_t)activation(k);
+            x[b].lo[k] = low != NULL ? (int8_t)(low(k) > 0 ? 64 : -64) : 0;
+            x[b].bias[k % 4 / 2] -= (int16_t)(16 * x[b].q[k]);
+            x[b].bias[2 + k % 4 / 2] -= (int16_t)(k < 16 ? 32 * x[b].q[k] : 0);
+            x[b].bias_lo[k % 4 / 2] -= (int16_t)(16 * x[b].lo[k]);
+            x[b].bias_lo[2 + k % 4 / 2] -= (int16_t)(k < 16 ? 32 * x[b].lo[k] : 0);
+            expected += weights[b * INK_PACK_K + k] * (x[b].q[k] + x[b].lo[k] / 128.0);
         }
-        if (type_id == INK_TYPE_Q4_1)
-            block.q4_1.d[r] = 0x3c00;
-        else
-            block.q8_0.d[r] = 0x3c00;
     }
-    for (size_t k = 0; k < INK_PACK_K; k++) {
-        int w = type_id == INK_TYPE_Q4_1 ? (weight(k % 16 + 16) > 0 ? 15 : 0) : weight(k);
-        x.q[k] = (int8_t)activation(k);
-        x.lo[k] = low != NULL ? (int8_t)(low(k) > 0 ? 64 : -64) : 0;
-        x.sum += x.q[k];
-        x.sum_lo += x.lo[k];
-        expected += w * (x.q[k] * 128 + x.lo[k]);
-    }
-    InkQuantRows quant = {&x, fine, 16, sizeof fine};
+    InkQuantRows quant = {x, fine[0], 16, sizeof fine[0]};
     InkMatmulInput input = {.quant = &quant};
     for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
-        (*k)->matmul[pack](&block, 0, 1, INK_PACK_K, &input, 1, out, INK_PACK_ROWS);
+        (*k)->pack[type->pack](file, type->n_block_bytes, type_id, INK_PACK_ROWS, n_inputs, 0, 1,
+                               packed);
+        (*k)->matmul[type->pack](packed, 0, 1, n_inputs, &input, 1, out, INK_PACK_ROWS);
         for (size_t r = 0; r < INK_PACK_ROWS; r++)
-            assert_true(out[r] == (float)expected / 128.0f);
+            assert_true(fabs(out[r] - expected) <= fabs(expected) * 0x1p-22);
+        if (n_blocks == 1)
+            assert_true(out[0] == (float)expected);
     }
 }
 
 static void test_kernels_matmul_never_saturates(void **state)
 {
     (void)state;
+    static const uint32_t types[] = {INK_TYPE_Q4_1, INK_TYPE_Q8_0, INK_TYPE_Q5_0, INK_TYPE_Q4_K,
+                                     INK_TYPE_Q6_K};
     WeightFn *const patterns[] = {all_max, all_min, alternating, alternating_pairs, hostile};
-    for (size_t w = 0; w < 5; w++) {
-        for (size_t a = 0; a < 4; a++) { /* activations are never -128 */
-            check_integers(INK_TYPE_Q4_1, patterns[w], patterns[a], NULL);
-            check_integers(INK_TYPE_Q8_0, patterns[w], patterns[a], NULL);
-            for (size_t low = 0; low < 4; low++) {
-                check_integers(INK_TYPE_Q4_1, patterns[w], patterns[a], patterns[low]);
-                check_integers(INK_TYPE_Q8_0, patterns[w], patterns[a], patterns[low]);
-            }
-        }
+    for (size_t i = 0; i < 5 * 5 * 5 * 4; i++) {
+        uint32_t type = types[i % 5];
+        WeightFn *weight = patterns[i / 5 % 5], *scale = patterns[i / 25 % 5];
+        WeightFn *activation = patterns[i / 125]; /* activations are never -128 */
+        check_integers(type, weight, scale, activation, NULL);
+        for (size_t low = 0; low < 4; low++)
+            check_integers(type, weight, scale, activation, patterns[low]);
     }
 }
 
 static void test_kernels_matmul_carries_nan_of_one_row_only(void **state)
 {
     (void)state;
-    const uint32_t types[] = {INK_TYPE_F32, INK_TYPE_Q4_1, INK_TYPE_Q8_0};
+    static const uint32_t types[] = {INK_TYPE_F32,  INK_TYPE_Q4_1, INK_TYPE_Q8_0,
+                                     INK_TYPE_Q5_0, INK_TYPE_Q4_K, INK_TYPE_Q6_K};
     for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < 6; i++) {
             __attribute__((cleanup(rows_done))) Rows rows;
-            rows_init(&rows, 3, 64);
+            rows_init(&rows, 3, 256);
             rows.x[rows.x_stride + 40] = NAN;
-            (*k)->quantize_rows(rows.x, rows.x_stride, 0, 3, 64, &rows.quant);
+            (*k)->quantize_rows(rows.x, rows.x_stride, 0, 3, 256, &rows.quant);
             __attribute__((cleanup(matrix_done))) Matrix m = {0};
-            matrix_init(&m, *k, types[i], 16, 64);
+            matrix_init(&m, *k, types[i], 16, 256);
             float out[3 * 16] __attribute__((aligned(64)));
             multiply(*k, &m, &rows, 3, 0, 1, out);
             for (size_t r = 0; r < 16; r++) {
@@ -588,6 +730,7 @@ static void test_kernels_quantize_rows_keeps_its_promises(void **state)
                 bool fine = is_fine(&rows, t, b);
                 double unit = block->d / (fine ? 128 : 1), largest = 0;
                 int sum = 0, sum_lo = 0;
+                int16_t bias[4] = {0}, bias_lo[4] = {0};
                 for (size_t i = 0; i < INK_PACK_K; i++) {
                     double value = block->d * (block->q[i] + block->lo[i] / 128.0);
                     assert_true(fabs(x[b * INK_PACK_K + i] - value) <= 0.502 * unit);
@@ -596,11 +739,15 @@ static void test_kernels_quantize_rows_keeps_its_promises(void **state)
                     largest = fmax(largest, fabs(x[b * INK_PACK_K + i]));
                     sum += block->q[i];
                     sum_lo += block->lo[i];
+                    bias[i % 4 / 2] -= (int16_t)(16 * block->q[i]);
+                    bias[2 + i % 4 / 2] -= (int16_t)(i < 16 ? 32 * block->q[i] : 0);
+                    bias_lo[i % 4 / 2] -= (int16_t)(16 * block->lo[i]);
+                    bias_lo[2 + i % 4 / 2] -= (int16_t)(i < 16 ? 32 * block->lo[i] : 0);
                 }
                 if (fabs(largest / threshold - 1) > 1e-5)
                     assert_int_equal(fine, largest > threshold);
-                assert_int_equal(block->sum, sum);
-                assert_int_equal(block->sum_lo, sum_lo);
+                assert_memory_equal(block->bias, bias, sizeof bias);
+                assert_memory_equal(block->bias_lo, bias_lo, sizeof bias_lo);
                 assert_true(block->d_sum == (float)(block->d * (sum + sum_lo / 128.0)));
             }
         }
@@ -792,6 +939,10 @@ int main(void)
         cmocka_unit_test(test_kernels_pack_follows_the_layout),
         cmocka_unit_test(test_kernels_matmul_q4_1_is_exact_and_invariant),
         cmocka_unit_test(test_kernels_matmul_q8_0_is_exact_and_invariant),
+        cmocka_unit_test(test_kernels_matmul_q5_0_is_exact_and_invariant),
+        cmocka_unit_test(test_kernels_matmul_q4_k_is_exact_and_invariant),
+        cmocka_unit_test(test_kernels_matmul_q6_k_is_exact_and_invariant),
+        cmocka_unit_test(test_kernels_matmul_means_the_weights),
         cmocka_unit_test(test_kernels_matmul_float_is_close_and_invariant),
         cmocka_unit_test(test_kernels_matmul_is_invariant_across_panels),
         cmocka_unit_test(test_kernels_matmul_never_saturates),

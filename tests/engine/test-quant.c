@@ -13,7 +13,7 @@
 
 #include "engine/base/cleanup.h"
 
-#define MAX_VALUES 64
+#define MAX_VALUES 256
 #define MAX_BYTES  (MAX_VALUES * sizeof(float))
 
 /* A half by its definition, apart from the code under test. */
@@ -72,13 +72,13 @@ static void test_quant_type_table_knows_its_rows(void **state)
     static const struct {
         uint32_t id;
         const char *name;
-        size_t n_bytes; /* of 64 values */
+        size_t n_bytes; /* of 256 values */
         InkPack pack;
     } rows[] = {
-        {INK_TYPE_F32, "F32", 256, INK_PACK_F32},
-        {INK_TYPE_F16, "F16", 128, INK_PACK_F32},
-        {INK_TYPE_Q4_1, "Q4_1", 40, INK_PACK_Q4_1},
-        {INK_TYPE_Q8_0, "Q8_0", 68, INK_PACK_Q8_0},
+        {INK_TYPE_F32, "F32", 1024, INK_PACK_F32},   {INK_TYPE_F16, "F16", 512, INK_PACK_F32},
+        {INK_TYPE_Q4_1, "Q4_1", 160, INK_PACK_Q4_1}, {INK_TYPE_Q5_0, "Q5_0", 176, INK_PACK_Q5_0},
+        {INK_TYPE_Q8_0, "Q8_0", 272, INK_PACK_Q8_0}, {INK_TYPE_Q4_K, "Q4_K", 144, INK_PACK_Q4_K},
+        {INK_TYPE_Q6_K, "Q6_K", 210, INK_PACK_Q6_K},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const InkQuantType *type = ink_quant_type(rows[i].id);
@@ -87,11 +87,11 @@ static void test_quant_type_table_knows_its_rows(void **state)
         assert_int_equal(type->id, rows[i].id);
         assert_string_equal(type->name, rows[i].name);
         assert_int_equal(type->pack, rows[i].pack);
-        assert_true(ink_quant_row_bytes(type, 64, &n_bytes));
+        assert_true(ink_quant_row_bytes(type, 256, &n_bytes));
         assert_int_equal(n_bytes, rows[i].n_bytes);
     }
     assert_null(ink_quant_type(2));
-    assert_null(ink_quant_type(12));
+    assert_null(ink_quant_type(13));
     assert_null(ink_quant_type(UINT32_MAX));
 }
 
@@ -102,6 +102,8 @@ static void test_quant_row_bytes_refuses_odd_and_wrapping_sizes(void **state)
     const InkQuantType *q4_1 = ink_quant_type(INK_TYPE_Q4_1);
     assert_false(ink_quant_row_bytes(q4_1, 33, &n_bytes));
     assert_false(ink_quant_row_bytes(q4_1, 31, &n_bytes));
+    assert_false(ink_quant_row_bytes(ink_quant_type(INK_TYPE_Q4_K), 640, &n_bytes));
+    assert_false(ink_quant_row_bytes(ink_quant_type(INK_TYPE_Q6_K), 128, &n_bytes));
     assert_false(ink_quant_row_bytes(ink_quant_type(INK_TYPE_F32), UINT64_MAX, &n_bytes));
     assert_false(ink_quant_row_bytes(ink_quant_type(INK_TYPE_F16), UINT64_MAX / 2 + 1, &n_bytes));
     assert_int_equal(n_bytes, 7);
@@ -129,7 +131,7 @@ static void test_quant_dequantize_equals_the_gguf_package(void **state)
     _cleanup_fclose_ FILE *file = fopen(path, "r");
     assert_non_null(file);
     unsigned id, n_values, n_lines = 0;
-    while (fscanf(file, "%u %u %512s %512s", &id, &n_values, blocks_hex, values_hex) == 4) {
+    while (fscanf(file, "%u %u %2048s %2048s", &id, &n_values, blocks_hex, values_hex) == 4) {
         uint8_t blocks[MAX_BYTES + 1], expected[MAX_BYTES];
         float values[MAX_VALUES + 1];
         size_t row_bytes;
@@ -146,7 +148,7 @@ static void test_quant_dequantize_equals_the_gguf_package(void **state)
         assert_true(values[n_values] == -77.0f);
         n_lines++;
     }
-    assert_int_equal(n_lines, 16);
+    assert_int_equal(n_lines, 48);
 }
 
 int main(void)
