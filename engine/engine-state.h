@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "engine/forward.h"
+#include "engine/prefix-cache.h"
 #include "engine/session.h"
 
 struct InkEngine {
@@ -22,6 +23,7 @@ struct InkEngine {
     InkModel *model;
     InkWorkspace *workspace;
     InkKvPool *kv;
+    InkPrefixCache *prefixes;
     InkForward forward;
     uint64_t n_steps;         /* marks the sessions that a step has seen */
     InkStepRow *prefill_rows; /* [INK_MAX_STEP_ROWS] */
@@ -34,5 +36,6 @@ struct InkSession {
     uint32_t *tokens; /* [n_context] */
     uint32_t *blocks; /* [n_context / INK_KV_BLOCK, rounded up] */
     size_t n_blocks;
+    bool tail_is_dirty; /* the last block holds more than `length` tells; cleaned before it grows */
     uint64_t seen_in_step;
 };

@@ -114,6 +114,10 @@ static int open_model(InkEngine *e, const InkEngineOptions *options, const struc
     if (kv_bytes == 0)
         kv_bytes = INK_ENGINE_DEFAULT_KV_BYTES;
     INK_TRY(ink_kv_pool_new(h, kv_bytes, &e->kv, reterr));
+    INK_TRY(ink_prefix_cache_new(e->kv,
+                                 options->max_scope_bytes != 0 ? options->max_scope_bytes
+                                                               : INK_ENGINE_DEFAULT_SCOPE_BYTES,
+                                 &e->prefixes, reterr));
     INK_TRY(ink_workspace_new(h, ink_threads_count(e->threads), &e->workspace, reterr));
     e->prefill_rows = ink_alloc_array(INK_MAX_STEP_ROWS, sizeof(*e->prefill_rows));
     INK_CHECK(e->prefill_rows != NULL, ENOMEM, reterr, "no memory for the rows of a prompt");
@@ -187,6 +191,7 @@ InkEngine *ink_engine_close(InkEngine *e)
         return NULL;
     free(e->prefill_rows);
     ink_workspace_free(e->workspace);
+    ink_prefix_cache_free(e->prefixes);
     ink_kv_pool_free(e->kv);
     ink_model_close(e->model);
     ink_threads_free(e->threads);
@@ -214,6 +219,16 @@ const InkTokenizer *ink_engine_tokenizer(const InkEngine *e)
 size_t ink_engine_kv_bytes(const InkEngine *e)
 {
     return ink_kv_pool_used_bytes(e->kv);
+}
+
+size_t ink_engine_cached_bytes(const InkEngine *e, uint32_t scope)
+{
+    return ink_prefix_cache_bytes(e->prefixes, scope);
+}
+
+void ink_engine_trim(InkEngine *e, uint32_t scope, size_t keep_bytes)
+{
+    ink_prefix_cache_trim(e->prefixes, scope, keep_bytes);
 }
 
 /* --- text to tokens --- */

@@ -31,10 +31,12 @@ typedef struct InkEngineOptions {
     const char *isa;        /* NULL = best; else "ref", "avx2", "avx512" */
     int pack_cache_fd;      /* -1, or a file of the packed form: read when sound, else written */
     bool pack_cache_locked; /* the caller holds it exclusively: it may be written */
-    size_t max_kv_bytes;    /* of all sessions; 0 = INK_ENGINE_DEFAULT_KV_BYTES */
+    size_t max_kv_bytes;    /* of sessions and cached prefixes; 0 = INK_ENGINE_DEFAULT_KV_BYTES */
+    size_t max_scope_bytes; /* of one scope's cached prefixes; 0 = INK_ENGINE_DEFAULT_SCOPE_BYTES */
 } InkEngineOptions;
 
-#define INK_ENGINE_DEFAULT_KV_BYTES ((size_t)1 << 30)
+#define INK_ENGINE_DEFAULT_KV_BYTES    ((size_t)1 << 30)
+#define INK_ENGINE_DEFAULT_SCOPE_BYTES ((size_t)256 << 20)
 
 typedef struct InkEngineInfo {
     char name[128];        /* general.name, made printable */
@@ -63,6 +65,12 @@ const InkEngineInfo *ink_engine_info(const InkEngine *e);
 const InkTokenizer *ink_engine_tokenizer(const InkEngine *e);
 /* Bytes of KV blocks in use by sessions. */
 size_t ink_engine_kv_bytes(const InkEngine *e);
+/* Bytes of KV blocks that the prefix cache holds, of one scope or of all (0); blocks that sessions
+ * use as well count in both. */
+size_t ink_engine_cached_bytes(const InkEngine *e, uint32_t scope);
+/* Drops cached prefixes, the least recently used first, until keep_bytes are left, and gives free
+ * memory back to the system. With keep_bytes 0 nothing of the scope is found any more. */
+void ink_engine_trim(InkEngine *e, uint32_t scope, size_t keep_bytes);
 
 /* Renders messages with the file's own template and encodes them; -EOPNOTSUPP without one. */
 INK_MUST_CHECK int ink_engine_encode_chat(const InkEngine *e, const InkMessage *messages,

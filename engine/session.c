@@ -64,8 +64,13 @@ static void drop_from(InkSession *s, size_t length)
     InkKvPool *kv = s->engine->kv;
     while (s->n_blocks > blocks_for(length))
         ink_kv_pool_give(kv, s->blocks[--s->n_blocks]);
-    if (length % INK_KV_BLOCK != 0)
-        ink_kv_pool_scrub(kv, s->blocks[s->n_blocks - 1], length % INK_KV_BLOCK);
+    s->tail_is_dirty = false;
+    if (length % INK_KV_BLOCK != 0) {
+        uint32_t last = s->blocks[s->n_blocks - 1];
+        s->tail_is_dirty = !ink_kv_pool_is_writable(kv, last);
+        if (!s->tail_is_dirty)
+            ink_kv_pool_scrub(kv, last, length % INK_KV_BLOCK);
+    }
     s->length = length;
 }
 
@@ -73,6 +78,40 @@ void ink_session_rewind(InkSession *s, size_t length)
 {
     if (length < s->length)
         drop_from(s, length);
+}
+
+/* --- what is shared --- */
+
+size_t ink_session_reuse_prefix(InkSession *s, InkPrefixKey key, const uint32_t *tokens, size_t n)
+{
+    if (s->length != 0)
+        return 0;
+    if (n > s->n_context)
+        n = s->n_context;
+    s->length = ink_prefix_cache_take(s->engine->prefixes, key, tokens, n, s->blocks, &s->n_blocks);
+    memcpy(s->tokens, tokens, s->length * sizeof(*tokens));
+    return s->length;
+}
+
+void ink_session_cache_prefix(InkSession *s, InkPrefixKey key, bool has_ended)
+{
+    bool whole_only = !has_ended || s->tail_is_dirty;
+    size_t n = whole_only ? s->length - s->length % INK_KV_BLOCK : s->length;
+    ink_prefix_cache_put(s->engine->prefixes, key, s->tokens, n, s->blocks);
+}
+
+size_t ink_session_missing_bytes(const InkSession *s, size_t n)
+{
+    size_t n_blocks = blocks_for(n) + s->tail_is_dirty;
+    size_t missing = n_blocks > s->n_blocks ? n_blocks - s->n_blocks : 0;
+    return missing * ink_kv_pool_block_bytes(s->engine->kv);
+}
+
+size_t ink_engine_missing_bytes(const InkEngine *e, InkPrefixKey key, const uint32_t *prompt,
+                                size_t n_prompt, size_t n)
+{
+    InkPrefixMatch match = ink_prefix_cache_probe(e->prefixes, key, prompt, n_prompt);
+    return (blocks_for(n) - match.n_used) * ink_kv_pool_block_bytes(e->kv);
 }
 
 /* --- a step of many sessions --- */
@@ -108,19 +147,41 @@ static int plan_runs(InkEngine *e, const InkStepRow *rows, size_t n_rows, size_t
     return 0;
 }
 
+/* A rewound session goes on in a block of its own: others may use the one that it has. */
+static void clean_tail(InkSession *s)
+{
+    InkKvPool *kv = s->engine->kv;
+    uint32_t *last = &s->blocks[s->n_blocks - 1], fresh;
+    size_t n_slots = s->length % INK_KV_BLOCK;
+    if (ink_kv_pool_is_writable(kv, *last)) {
+        ink_kv_pool_scrub(kv, *last, n_slots);
+    } else {
+        if (!ink_kv_pool_take(kv, &fresh))
+            return; /* cannot be: room was made */
+        ink_kv_pool_copy(kv, *last, fresh, n_slots);
+        ink_kv_pool_give(kv, *last);
+        *last = fresh;
+    }
+    s->tail_is_dirty = false;
+}
+
 static int grow_sessions(InkEngine *e, const InkStepRow *rows, size_t n_runs, InkError *reterr)
 {
     const InkRun *runs = e->workspace->runs;
-    size_t n_wanted = 0, n_free = ink_kv_pool_n_free(e->kv);
-    for (size_t i = 0; i < n_runs; i++)
-        n_wanted += blocks_for(runs[i].first_position + runs[i].n_rows) -
-                    rows[runs[i].first_row].session->n_blocks;
-    INK_CHECK(n_wanted <= n_free, ENOMEM, reterr,
+    size_t n_wanted = 0;
+    for (size_t i = 0; i < n_runs; i++) {
+        const InkSession *s = rows[runs[i].first_row].session;
+        n_wanted += blocks_for(runs[i].first_position + runs[i].n_rows) - s->n_blocks;
+        n_wanted += s->tail_is_dirty;
+    }
+    INK_CHECK(ink_prefix_cache_make_room(e->prefixes, n_wanted), ENOMEM, reterr,
               "max_kv_bytes is used up: %zu more blocks of %zu bytes are needed, %zu are free",
-              n_wanted, ink_kv_pool_block_bytes(e->kv), n_free);
+              n_wanted, ink_kv_pool_block_bytes(e->kv), ink_kv_pool_n_free(e->kv));
     for (size_t i = 0; i < n_runs; i++) {
         InkSession *s = rows[runs[i].first_row].session;
         size_t n_blocks = blocks_for(runs[i].first_position + runs[i].n_rows);
+        if (s->tail_is_dirty)
+            clean_tail(s);
         while (s->n_blocks < n_blocks && ink_kv_pool_take(e->kv, &s->blocks[s->n_blocks]))
             s->n_blocks++;
     }
