@@ -24,22 +24,108 @@
 
 typedef struct Reader {
     InkConfig *config;
+    const char *text; /* for numbers of lines; NULL = there is none */
+    size_t n_bytes;
     GKeyFile *file;
     InkConfigWarn *warn;
     void *userdata;
 } Reader;
 
-static void warn(const Reader *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void warn(const Reader *r, unsigned line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
-static void warn(const Reader *r, const char *format, ...)
+/* line 0: it is about the whole file. */
+static void warn(const Reader *r, unsigned line, const char *format, ...)
 {
     char message[INK_ERROR_MESSAGE_BYTES];
+    int n = line > 0 ? snprintf(message, sizeof message, "line %u: ", line) : 0;
     va_list args;
     va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
+    vsnprintf(message + n, sizeof message - (size_t)n, format, args);
     va_end(args);
     r->warn(r->userdata, message);
 }
+
+/* ------------------------------------------------------------------ lines */
+
+typedef struct Line {
+    const char *at;
+    size_t n_bytes;
+    unsigned number;
+} Line;
+
+/* The next line of the text, without blanks around it. */
+static bool next_line(const Reader *r, Line *line)
+{
+    const char *end = r->text + r->n_bytes;
+    const char *begin = line->number == 0 ? r->text : line->at + line->n_bytes;
+    if (line->number > 0) {
+        begin = memchr(begin, '\n', (size_t)(end - begin));
+        begin = begin == NULL ? end : begin + 1;
+    }
+    if (begin >= end)
+        return false;
+    const char *stop = memchr(begin, '\n', (size_t)(end - begin));
+    if (stop == NULL)
+        stop = end;
+    while (begin < stop && g_ascii_isspace(*begin))
+        begin++;
+    while (stop > begin && g_ascii_isspace(stop[-1]))
+        stop--;
+    *line = (Line){begin, (size_t)(stop - begin), line->number + 1};
+    return true;
+}
+
+static bool is_group(const Line *line)
+{
+    return line->n_bytes >= 2 && line->at[0] == '[' && line->at[line->n_bytes - 1] == ']';
+}
+
+static bool starts_with(const Line *line, const char *word, size_t from)
+{
+    size_t n = strlen(word);
+    return line->n_bytes >= from + n && memcmp(line->at + from, word, n) == 0;
+}
+
+/* Where a key stands (the last one counts), or a group (key NULL); 0 = not found. */
+static unsigned line_of(const Reader *r, const char *group, const char *key)
+{
+    Line line = {0};
+    unsigned found = 0;
+    bool in_group = false;
+    while (next_line(r, &line)) {
+        if (is_group(&line)) {
+            in_group = line.n_bytes == strlen(group) + 2 && starts_with(&line, group, 1);
+            if (in_group && key == NULL)
+                return line.number;
+        } else if (in_group && key != NULL && starts_with(&line, key, 0)) {
+            size_t i = strlen(key);
+            while (i < line.n_bytes && g_ascii_isspace(line.at[i]))
+                i++;
+            if (i < line.n_bytes && line.at[i] == '=')
+                found = line.number;
+        }
+    }
+    return found;
+}
+
+/* The first line that no key file has. */
+static unsigned bad_line(const Reader *r)
+{
+    Line line = {0};
+    bool has_group = false;
+    while (next_line(r, &line)) {
+        bool group = is_group(&line);
+        has_group |= group;
+        bool key = has_group && line.n_bytes > 0 && line.at[0] != '=' && line.at[0] != '[' &&
+                   memchr(line.at, '=', line.n_bytes) != NULL;
+        if (line.n_bytes > 0 && line.at[0] != '#' && !group && !key)
+            return line.number;
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------ values */
 
 /* A name out of the file, safe for a log line. */
 static void printable(const char *name, char out[MAX_NAME_SHOWN + 1])
@@ -71,7 +157,8 @@ static void read_name(const Reader *r, const char *group, const char *key, char 
     if (value == NULL)
         return;
     if (strlen(value) >= out_bytes || !is_name(value)) {
-        warn(r, "%s: not a name of up to %zu letters, digits and -_.+; default used", key,
+        warn(r, line_of(r, group, key),
+             "%s: not a name of up to %zu letters, digits and -_.+; default used", key,
              out_bytes - 1);
         return;
     }
@@ -86,7 +173,8 @@ static void read_number(const Reader *r, const char *group, const char *key, uin
         return;
     guint64 number;
     if (!g_ascii_string_to_unsigned(value, 10, min, max, &number, NULL)) {
-        warn(r, "%s: not a whole number from %u to %u; %u used", key, min, max, *out);
+        warn(r, line_of(r, group, key), "%s: not a whole number from %u to %u; %u used", key, min,
+             max, *out);
         return;
     }
     *out = (uint32_t)number;
@@ -105,16 +193,19 @@ static void read_model(const Reader *r)
             memcpy(r->config->isa, i < 2 ? "" : isa, i < 2 ? 1 : sizeof isa);
             return;
         }
-    warn(r, "isa: not one of auto, ref, avx2, avx512; auto used");
+    warn(r, line_of(r, "model", "isa"), "isa: not one of auto, ref, avx2, avx512; auto used");
 }
 
 static void read_memory(const Reader *r)
 {
     g_autofree char *resident = get_value(r, "memory", "resident");
     if (resident != NULL && strcmp(resident, "always") == 0)
-        r->config->resident = true;
+        r->config->resident = INK_RESIDENT_ALWAYS;
+    else if (resident != NULL && strcmp(resident, "on-demand") == 0)
+        r->config->resident = INK_RESIDENT_ON_DEMAND;
     else if (resident != NULL && strcmp(resident, "auto") != 0)
-        warn(r, "resident: not one of auto, always; auto used");
+        warn(r, line_of(r, "memory", "resident"),
+             "resident: not one of auto, always, on-demand; auto used");
 
     uint32_t minutes = INK_LIMIT_IDLE_MINUTES, mib = DEFAULT_KV_MIB;
     read_number(r, "memory", "idle-minutes", 1, INK_LIMIT_IDLE_MINUTES_MAX, &minutes);
@@ -145,7 +236,8 @@ static void report_unknown(const Reader *r)
     for (size_t i = 0; groups[i] != NULL; i++) {
         printable(groups[i], shown_group);
         if (!is_known(groups[i], NULL)) {
-            warn(r, "unknown group [%s]; known: [model], [memory]", shown_group);
+            warn(r, line_of(r, groups[i], NULL), "unknown group [%s]; known: [model], [memory]",
+                 shown_group);
             continue;
         }
         g_auto(GStrv) names = g_key_file_get_keys(r->file, groups[i], NULL, NULL);
@@ -153,7 +245,8 @@ static void report_unknown(const Reader *r)
             if (is_known(groups[i], names[j]))
                 continue;
             printable(names[j], shown);
-            warn(r, "unknown key %s in [%s]; ignored", shown, shown_group);
+            warn(r, line_of(r, groups[i], names[j]), "unknown key %s in [%s]; ignored", shown,
+                 shown_group);
         }
     }
 }
@@ -171,14 +264,20 @@ void ink_config_parse(InkConfig *c, const char *text, size_t n_bytes, InkConfigW
 {
     ink_config_init(c);
     g_autoptr(GKeyFile) file = g_key_file_new();
-    Reader reader = {.config = c, .file = file, .warn = warn_func, .userdata = userdata};
+    Reader reader = {.config = c,
+                     .text = text,
+                     .n_bytes = n_bytes,
+                     .file = file,
+                     .warn = warn_func,
+                     .userdata = userdata};
     if (memchr(text, '\0', n_bytes) != NULL) {
-        warn(&reader, "not a text file; all defaults used");
+        warn(&reader, 0, "not a text file; all defaults used");
         return;
     }
     /* GLib's message could quote the file, so that only its kind is told. */
     if (n_bytes > 0 && !g_key_file_load_from_data(file, text, n_bytes, G_KEY_FILE_NONE, NULL)) {
-        warn(&reader, "not a key file ([group], then key=value lines); all defaults used");
+        warn(&reader, bad_line(&reader),
+             "not a key file ([group], then key=value lines); all defaults used");
         return;
     }
     report_unknown(&reader);
@@ -193,12 +292,12 @@ void ink_config_read(InkConfig *c, const char *path, InkConfigWarn *warn_func, v
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0) {
         if (errno != ENOENT)
-            warn(&reader, "cannot be opened: %s; all defaults used", strerror(errno));
+            warn(&reader, 0, "cannot be opened: %s; all defaults used", strerror(errno));
         return;
     }
     struct stat st;
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > INK_CONFIG_MAX_BYTES) {
-        warn(&reader, "not a regular file of up to %u KiB; all defaults used",
+        warn(&reader, 0, "not a regular file of up to %u KiB; all defaults used",
              INK_CONFIG_MAX_BYTES >> 10);
         return;
     }
@@ -210,7 +309,24 @@ void ink_config_read(InkConfig *c, const char *path, InkConfigWarn *warn_func, v
         n += got > 0 ? (size_t)got : 0;
     }
     if (got < 0)
-        warn(&reader, "cannot be read; all defaults used");
+        warn(&reader, 0, "cannot be read; all defaults used");
     else
         ink_config_parse(c, text, n, warn_func, userdata);
+}
+
+static void keep_first(void *userdata, const char *message)
+{
+    char *first = userdata;
+    if (first[0] == '\0')
+        snprintf(first, INK_ERROR_MESSAGE_BYTES, "%s", message);
+}
+
+int ink_config_reload(const char *path, InkConfig *ret, InkError *reterr)
+{
+    char first[INK_ERROR_MESSAGE_BYTES] = "";
+    InkConfig config;
+    ink_config_read(&config, path, keep_first, first);
+    INK_CHECK(first[0] == '\0', EINVAL, reterr, "inkling.conf: %.160s; nothing was changed", first);
+    *ret = config;
+    return 0;
 }

@@ -242,7 +242,7 @@ void ink_residency_unload(InkApp *app)
 void ink_residency_update_idle(InkApp *app)
 {
     bool busy = ink_worker_n_jobs(app->worker) > 0 || g_hash_table_size(app->requests) > 0;
-    if (busy || app->config.resident || ink_worker_state(app->worker) != INK_WORKER_READY) {
+    if (busy || app->config.resident == INK_RESIDENT_ALWAYS || ink_worker_state(app->worker) != INK_WORKER_READY) {
         (void)sd_event_source_set_enabled(app->idle, SD_EVENT_OFF);
         return;
     }

@@ -40,7 +40,7 @@ static void assert_defaults(const InkConfig *c)
     assert_string_equal(c->model, "");
     assert_int_equal(c->threads, 0);
     assert_string_equal(c->isa, "");
-    assert_false(c->resident);
+    assert_int_equal(c->resident, INK_RESIDENT_AUTO);
     assert_int_equal(c->idle_usec, INK_LIMIT_IDLE_MINUTES * 60000000ull);
     assert_int_equal(c->max_kv_bytes, 1ull << 30);
 }
@@ -63,9 +63,11 @@ static void test_config_reads_every_key(void **state)
     assert_string_equal(c.model, "my-model_1.5");
     assert_int_equal(c.threads, 3);
     assert_string_equal(c.isa, "avx2");
-    assert_true(c.resident);
+    assert_int_equal(c.resident, INK_RESIDENT_ALWAYS);
     assert_int_equal(c.idle_usec, 60000000);
     assert_int_equal(c.max_kv_bytes, 64 << 20);
+    assert_int_equal(parse(&c, "[memory]\nresident = on-demand\n").n, 0);
+    assert_int_equal(c.resident, INK_RESIDENT_ON_DEMAND);
 }
 
 static void test_config_names_what_it_does_not_know(void **state)
@@ -91,7 +93,7 @@ static void test_config_refuses_values_beyond_limits_by_name(void **state)
         {"[model]\nthreads=99999999999999999999999\n", "threads", "0 to 256"},
         {"[model]\nisa=sse9\n", "isa", "avx512"},
         {"[model]\nmodel=../../etc/passwd\n", "model", "letters"},
-        {"[memory]\nresident=perhaps\n", "resident", "always"},
+        {"[memory]\nresident=perhaps\n", "resident", "on-demand"},
         {"[memory]\nidle-minutes=0\n", "idle-minutes", "1 to 10080"},
         {"[memory]\nidle-minutes=10081\n", "idle-minutes", "1 to 10080"},
         {"[memory]\nmax-kv-mib=63\n", "max-kv-mib", "64 to 1048576"},
@@ -190,6 +192,54 @@ static void test_config_read_survives_files_that_are_none(void **state)
     rmdir(folder);
 }
 
+static void test_config_names_the_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *start;
+    } cases[] = {
+        {"[model]\n# threads=4\nthreads=many\n", "line 3: threads: "},
+        {"[model]\nthreads=2\n[memory]\n\n  idle-minutes = 0 \n", "line 5: idle-minutes: "},
+        {"[model]\nthreads=1\nthreads=x\n", "line 3: threads: "},
+        {"[memory]\nresident=maybe\n", "line 2: resident: "},
+        {"[model]\r\nisa=sse9\r\n", "line 2: isa: "},
+        {"[model]\nmodel=a b\n", "line 2: model: "},
+        {"\n[net]\n", "line 2: unknown group [net]"},
+        {"[model]\nx=1\nthreads=1\ny=2\n", "line 2: unknown key x"},
+        {"# one\n[model]\nthreads\n", "line 3: not a key file"},
+        {"threads=1\n", "line 1: not a key file"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        InkConfig c;
+        Warnings w = parse(&c, cases[i].text);
+        assert_memory_equal(w.text, cases[i].start, strlen(cases[i].start));
+    }
+}
+
+static void test_config_reload_takes_all_or_nothing(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/ink-config-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    static const char good[] = "[model]\nthreads=3\n";
+    static const char bad[] = "[model]\nthreads=4\nisa=sse9\n";
+    InkConfig c;
+    InkError error = {0};
+    ink_config_init(&c);
+    assert_int_equal(write(fd, good, sizeof good - 1), sizeof good - 1);
+    assert_int_equal(ink_config_reload(path, &c, &error), 0);
+    assert_int_equal(c.threads, 3);
+    assert_int_equal(pwrite(fd, bad, sizeof bad - 1, 0), sizeof bad - 1);
+    assert_int_equal(ink_config_reload(path, &c, &error), -EINVAL);
+    assert_non_null(strstr(error.message, "inkling.conf: line 3: isa"));
+    assert_int_equal(c.threads, 3);
+    close(fd);
+    unlink(path);
+    assert_int_equal(ink_config_reload(path, &c, &error), 0); /* missing: defaults */
+    assert_int_equal(c.threads, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +251,8 @@ int main(void)
         cmocka_unit_test(test_config_warnings_never_show_values),
         cmocka_unit_test(test_config_shipped_file_documents_every_key_and_default),
         cmocka_unit_test(test_config_read_survives_files_that_are_none),
+        cmocka_unit_test(test_config_names_the_line),
+        cmocka_unit_test(test_config_reload_takes_all_or_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
