@@ -344,7 +344,8 @@ int ink_model_open(const InkGguf *g, const InkKernels *kernels, InkThreads *thre
     INK_TRY(refuse_left_over(&l, reterr));
     INK_TRY(copy_vectors(&l, reterr));
     count_parameters(m, g);
-    INK_TRY(pack_all(&l, kernels, threads, cache, reterr));
+    if (kernels != NULL)
+        INK_TRY(pack_all(&l, kernels, threads, cache, reterr));
     *ret = INK_TAKE(m);
     return 0;
 }

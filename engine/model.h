@@ -66,7 +66,8 @@ typedef struct InkModel {
     float *vectors; /* all norms, each 64-byte aligned */
 } InkModel;
 
-/* `source`: the model file, by which a cache file is recognised. */
+/* `source`: the model file, by which a cache file is recognised. `kernels` NULL: all is checked,
+ * nothing is packed, and the other two are not looked at. */
 INK_MUST_CHECK int ink_model_open(const InkGguf *g, const InkKernels *kernels, InkThreads *threads,
                                   const InkPackCacheOptions *cache, InkModel **ret,
                                   InkError *reterr);

@@ -2,6 +2,8 @@
  * Copyright 2026 the inkling authors */
 #include "engine/base/utf8.h"
 
+#include <string.h>
+
 size_t ink_utf8_decode(const char *text, size_t n_bytes, uint32_t *ret_code_point)
 {
     const uint8_t *p = (const uint8_t *)text;
@@ -104,4 +106,24 @@ size_t ink_utf8_torn_tail(const char *text, size_t n_bytes)
         return byte >= 0xC0 && may_become_whole(p + n_bytes - back, back) ? back : 0;
     }
     return 0;
+}
+
+void ink_utf8_copy_printable(char *out, size_t out_bytes, const char *text, size_t n_bytes)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < n_bytes;) {
+        uint32_t c = 0;
+        size_t n_char = ink_utf8_decode(text + at, n_bytes - at, &c);
+        bool plain = n_char > 0 && c >= 0x20 && (c < 0x7f || c > 0x9f);
+        size_t n_written = plain ? n_char : 1;
+        if (n + n_written >= out_bytes)
+            break;
+        if (plain)
+            memcpy(out + n, text + at, n_char);
+        else
+            out[n] = '?';
+        n += n_written;
+        at += n_char > 0 ? n_char : 1;
+    }
+    out[n] = '\0';
 }

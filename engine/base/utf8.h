@@ -17,3 +17,6 @@ size_t ink_utf8_encode(uint32_t code_point, char out[4]);
 bool ink_utf8_valid(const char *text, size_t n_bytes);
 /* How many bytes at the end belong to a sequence that may still become whole (0 to 3). */
 size_t ink_utf8_torn_tail(const char *text, size_t n_bytes);
+/* Copies text of a file so that it may go into messages and lists: bytes that are not UTF-8 and
+ * control characters become '?', and what does not fit is cut between characters. Terminated. */
+void ink_utf8_copy_printable(char *out, size_t out_bytes, const char *text, size_t n_bytes);

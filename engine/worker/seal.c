@@ -140,6 +140,14 @@ static const int tool_calls[] = {
     SCMP_SYS(readv), SCMP_SYS(write),   SCMP_SYS(writev),
 };
 
+/* What a helper does with the files that it is handed: none of these opens one. */
+static const int inspect_calls[] = {
+    SCMP_SYS(fallocate),
+    SCMP_SYS(fsync),
+    SCMP_SYS(pread64),
+    SCMP_SYS(pwrite64),
+};
+
 /* Flags of clone that no thread needs; CLONE_THREAD itself must be set. */
 #define CLONE_MASK                                                                                 \
     (CLONE_THREAD | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |  \
@@ -212,10 +220,14 @@ static int add_profile_rules(scmp_filter_ctx filter, InkSealProfile profile, int
     const ArgumentRule tool_rules[] = {
         {SCMP_SYS(ioctl), 1, INT_MASK, TCGETS}, /* isatty(), for the buffering of output */
     };
-    if (profile == INK_SEAL_WORKER)
-        return allow_argument_rules(filter, worker_rules,
-                                    sizeof(worker_rules) / sizeof(worker_rules[0]));
-    int r = allow_calls(filter, tool_calls, sizeof(tool_calls) / sizeof(tool_calls[0]));
+    int r = 0;
+    if (profile == INK_SEAL_INSPECT)
+        r = allow_calls(filter, inspect_calls, sizeof(inspect_calls) / sizeof(inspect_calls[0]));
+    if (profile != INK_SEAL_TOOL)
+        return r < 0 ? r
+                     : allow_argument_rules(filter, worker_rules,
+                                            sizeof(worker_rules) / sizeof(worker_rules[0]));
+    r = allow_calls(filter, tool_calls, sizeof(tool_calls) / sizeof(tool_calls[0]));
     return r < 0 ? r
                  : allow_argument_rules(filter, tool_rules,
                                         sizeof(tool_rules) / sizeof(tool_rules[0]));
@@ -276,7 +288,7 @@ static int close_all_but(int socket_fd, InkError *reterr)
 int ink_seal(InkSealProfile profile, int socket_fd, InkSealStatus *ret, InkError *reterr)
 {
     InkSealStatus status = {0};
-    if (profile == INK_SEAL_WORKER) {
+    if (profile != INK_SEAL_TOOL) {
         INK_CHECK(socket_fd > STDERR_FILENO && fcntl(socket_fd, F_GETFD) >= 0, EINVAL, reterr,
                   "socket_fd %d is not an open descriptor above 2", socket_fd);
         INK_TRY(close_all_but(socket_fd, reterr));

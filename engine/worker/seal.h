@@ -15,8 +15,9 @@
 #include "engine/base/error.h"
 
 typedef enum InkSealProfile {
-    INK_SEAL_WORKER, /* sendmsg/recvmsg on `socket_fd` only */
-    INK_SEAL_TOOL,   /* read, write, seek, stat on descriptors that are open already; no sockets */
+    INK_SEAL_WORKER,  /* sendmsg/recvmsg on `socket_fd` only */
+    INK_SEAL_INSPECT, /* the same, and reading and writing at an offset, making room, syncing */
+    INK_SEAL_TOOL,    /* read, write, seek, stat on descriptors that are open already; no sockets */
 } InkSealProfile;
 
 typedef struct InkSealStatus {
@@ -24,7 +25,7 @@ typedef struct InkSealStatus {
     int landlock_abi; /* 0 = the kernel has none */
 } InkSealStatus;
 
-/* `socket_fd`: for INK_SEAL_WORKER, else -1. In a build with -Dseal=relaxed (sanitizers) nothing is
+/* `socket_fd`: -1 for INK_SEAL_TOOL. In a build with -Dseal=relaxed (sanitizers) nothing is
  * locked and the status says so. */
 INK_MUST_CHECK int ink_seal(InkSealProfile profile, int socket_fd, InkSealStatus *ret,
                             InkError *reterr);

@@ -37,7 +37,7 @@ void ink_wire_frame_done(InkWireFrame *f)
 
 #define REFUSE(...) return INK_RAISE(EPROTO, reterr, __VA_ARGS__)
 
-static bool is_zero(const uint8_t *bytes, size_t n)
+bool ink_wire_is_zero(const uint8_t *bytes, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (bytes[i] != 0)
@@ -45,8 +45,7 @@ static bool is_zero(const uint8_t *bytes, size_t n)
     return true;
 }
 
-/* A terminated field of valid UTF-8 without control characters: it goes into logs and replies. */
-static bool is_text_field(const char *field, size_t n_bytes)
+bool ink_wire_is_text(const char *field, size_t n_bytes)
 {
     size_t n = strnlen(field, n_bytes);
     if (n == n_bytes || !ink_utf8_valid(field, n))
@@ -82,9 +81,9 @@ static int check_load(const InkWireFrame *f, size_t tail_bytes, InkError *reterr
     (void)tail_bytes;
     if (l->has_cache > 1 || l->cache_locked > 1 || l->cache_locked > l->has_cache)
         REFUSE("LOAD: has_cache or cache_locked is out of range");
-    if (!is_zero(l->reserved, sizeof(l->reserved)))
+    if (!ink_wire_is_zero(l->reserved, sizeof(l->reserved)))
         REFUSE("LOAD: reserved bytes are not 0");
-    if (!is_text_field(l->isa, sizeof(l->isa)))
+    if (!ink_wire_is_text(l->isa, sizeof(l->isa)))
         REFUSE("LOAD: isa is not a terminated name");
     if (l->n_threads > MAX_THREADS)
         REFUSE("LOAD: n_threads is over %u", MAX_THREADS);
@@ -136,7 +135,7 @@ static int check_tokenize(const InkWireFrame *f, size_t tail_bytes, InkError *re
     INK_TRY(check_messages("TOKENIZE", t->kind, t->n_messages, 0, reterr));
     if (t->special > 1 || t->wants_ids > 1 || (t->special != 0 && t->kind != INK_WIRE_COMPLETE))
         REFUSE("TOKENIZE: special or wants_ids is out of range");
-    if (!is_zero(t->reserved, sizeof(t->reserved)))
+    if (!ink_wire_is_zero(t->reserved, sizeof(t->reserved)))
         REFUSE("TOKENIZE: reserved bytes are not 0");
     return 0;
 }
@@ -146,7 +145,7 @@ static int check_detokenize(const InkWireFrame *f, size_t tail_bytes, InkError *
     (void)tail_bytes;
     if (f->detokenize.special > 1)
         REFUSE("DETOKENIZE: special is out of range");
-    if (!is_zero(f->detokenize.reserved, sizeof(f->detokenize.reserved)))
+    if (!ink_wire_is_zero(f->detokenize.reserved, sizeof(f->detokenize.reserved)))
         REFUSE("DETOKENIZE: reserved bytes are not 0");
     return 0;
 }
@@ -166,7 +165,7 @@ static int check_ready(const InkWireFrame *f, size_t tail_bytes, InkError *reter
         REFUSE("READY: version %u instead of %u", f->ready.version, INK_WIRE_VERSION);
     if (f->ready.seccomp > 1)
         REFUSE("READY: seccomp is out of range");
-    if (!is_zero(f->ready.reserved, sizeof(f->ready.reserved)))
+    if (!ink_wire_is_zero(f->ready.reserved, sizeof(f->ready.reserved)))
         REFUSE("READY: reserved bytes are not 0");
     return 0;
 }
@@ -175,13 +174,13 @@ static int check_loaded(const InkWireFrame *f, size_t tail_bytes, InkError *rete
 {
     const InkWireLoaded *l = &f->loaded;
     (void)tail_bytes;
-    if (!is_text_field(l->name, sizeof(l->name)))
+    if (!ink_wire_is_text(l->name, sizeof(l->name)))
         REFUSE("LOADED: name is not a terminated text");
-    if (!is_text_field(l->architecture, sizeof(l->architecture)))
+    if (!ink_wire_is_text(l->architecture, sizeof(l->architecture)))
         REFUSE("LOADED: architecture is not a terminated text");
-    if (!is_text_field(l->quantization, sizeof(l->quantization)))
+    if (!ink_wire_is_text(l->quantization, sizeof(l->quantization)))
         REFUSE("LOADED: quantization is not a terminated text");
-    if (!is_text_field(l->kernels, sizeof(l->kernels)))
+    if (!ink_wire_is_text(l->kernels, sizeof(l->kernels)))
         REFUSE("LOADED: kernels is not a terminated text");
     if (l->n_threads == 0 || l->n_threads > MAX_THREADS)
         REFUSE("LOADED: n_threads is not in 1..%u", MAX_THREADS);
@@ -189,7 +188,7 @@ static int check_loaded(const InkWireFrame *f, size_t tail_bytes, InkError *rete
         REFUSE("LOADED: n_context and n_vocab must be at least 1");
     if (l->has_template > 1 || l->cache_used > 1)
         REFUSE("LOADED: has_template or cache_used is out of range");
-    if (!is_zero(l->reserved, sizeof(l->reserved)))
+    if (!ink_wire_is_zero(l->reserved, sizeof(l->reserved)))
         REFUSE("LOADED: reserved bytes are not 0");
     return 0;
 }
@@ -248,7 +247,7 @@ static int check_finished(const InkWireFrame *f, size_t tail_bytes, InkError *re
         REFUSE("FINISHED: output_tokens is over %u", INK_WIRE_MAX_TOKENS);
     if (e->lowered_priority > 1)
         REFUSE("FINISHED: lowered_priority is out of range");
-    if (!is_zero(e->reserved, sizeof(e->reserved)))
+    if (!ink_wire_is_zero(e->reserved, sizeof(e->reserved)))
         REFUSE("FINISHED: reserved bytes are not 0");
     return 0;
 }
@@ -258,7 +257,7 @@ static int check_failed(const InkWireFrame *f, size_t tail_bytes, InkError *rete
     (void)tail_bytes;
     if (f->failed.code == 0 || f->failed.code > 4095) /* MAX_ERRNO of the kernel */
         REFUSE("FAILED: code is not an errno");
-    if (!is_text_field(f->failed.message, sizeof(f->failed.message)))
+    if (!ink_wire_is_text(f->failed.message, sizeof(f->failed.message)))
         REFUSE("FAILED: message is not a terminated text");
     if (f->failed.reserved != 0)
         REFUSE("FAILED: reserved is not 0");
@@ -341,8 +340,8 @@ int ink_wire_check(const InkWireFrame *f, size_t received_bytes, InkWireSide sid
 
 /* -- the socket -------------------------------------------------------------------------------- */
 
-/* Moves the descriptors of one message into the frame; closes and counts those beyond the limit. */
-static size_t take_descriptors(struct msghdr *message, InkWireFrame *f)
+/* Moves the descriptors of one message to `fds`; closes and counts those beyond the limit. */
+static size_t take_descriptors(struct msghdr *message, int *fds, size_t *n_fds)
 {
     size_t n_surplus = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
@@ -354,8 +353,8 @@ static size_t take_descriptors(struct msghdr *message, InkWireFrame *f)
         for (size_t i = 0; i < n; i++) {
             int fd;
             memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-            if (f->n_fds < INK_WIRE_MAX_FDS) {
-                f->fds[f->n_fds++] = fd;
+            if (*n_fds < INK_WIRE_MAX_FDS) {
+                fds[(*n_fds)++] = fd;
             } else {
                 close(fd);
                 n_surplus++;
@@ -365,20 +364,22 @@ static size_t take_descriptors(struct msghdr *message, InkWireFrame *f)
     return n_surplus;
 }
 
-int ink_wire_receive(int socket, int flags, InkWireSide side, InkWireFrame *f, InkError *reterr)
+int ink_wire_receive_message(int socket, int flags, void *bytes, size_t size_bytes,
+                             size_t *ret_n_bytes, int fds[INK_WIRE_MAX_FDS], size_t *ret_n_fds,
+                             InkError *reterr)
 {
     union {
         struct cmsghdr header;
         char bytes[CMSG_SPACE(CONTROL_FDS * sizeof(int))];
     } control;
-    struct iovec iov = {f->bytes, sizeof(f->bytes)};
+    struct iovec iov = {bytes, size_bytes};
     struct msghdr message = {.msg_iov = &iov,
                              .msg_iovlen = 1,
                              .msg_control = control.bytes,
                              .msg_controllen = sizeof(control.bytes)};
-    f->n_fds = 0;
+    *ret_n_fds = 0;
     for (size_t i = 0; i < INK_WIRE_MAX_FDS; i++)
-        f->fds[i] = -1;
+        fds[i] = -1;
     ssize_t n;
     do {
         n = recvmsg(socket, &message, (flags & ~MSG_TRUNC) | MSG_CMSG_CLOEXEC);
@@ -388,15 +389,27 @@ int ink_wire_receive(int socket, int flags, InkWireSide side, InkWireFrame *f, I
         return code == EAGAIN ? -EAGAIN
                               : INK_RAISE(code, reterr, "receiving a frame failed: errno %d", code);
     }
-    size_t n_surplus = take_descriptors(&message, f);
+    size_t n_surplus = take_descriptors(&message, fds, ret_n_fds);
     int r = 0;
     if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || n_surplus != 0)
-        r = INK_RAISE(EPROTO, reterr, "frame is over %u bytes or %u descriptors",
-                      INK_WIRE_MAX_FRAME_BYTES, INK_WIRE_MAX_FDS);
-    else if (n == 0 && f->n_fds == 0)
+        r = INK_RAISE(EPROTO, reterr, "frame is over %zu bytes or %u descriptors", size_bytes,
+                      INK_WIRE_MAX_FDS);
+    else if (n == 0 && *ret_n_fds == 0)
         r = INK_RAISE(ECONNRESET, reterr, "the other end closed the connection");
-    else
-        r = ink_wire_check(f, (size_t)n, side, reterr);
+    for (; r < 0 && *ret_n_fds > 0; (*ret_n_fds)--) {
+        close(fds[*ret_n_fds - 1]);
+        fds[*ret_n_fds - 1] = -1;
+    }
+    *ret_n_bytes = (size_t)n;
+    return r;
+}
+
+int ink_wire_receive(int socket, int flags, InkWireSide side, InkWireFrame *f, InkError *reterr)
+{
+    size_t n_bytes;
+    INK_TRY(ink_wire_receive_message(socket, flags, f->bytes, sizeof(f->bytes), &n_bytes, f->fds,
+                                     &f->n_fds, reterr));
+    int r = ink_wire_check(f, n_bytes, side, reterr);
     if (r < 0)
         ink_wire_frame_done(f);
     return r;

@@ -7,6 +7,7 @@
  * Thread: no state. Part of the library `ink_wire`, which needs base alone. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "engine/base/error.h"
@@ -45,6 +46,14 @@ INK_MUST_CHECK int ink_wire_check(const InkWireFrame *f, size_t received_bytes, 
 /* One frame; flags as of recvmsg (MSG_DONTWAIT). 0, or -EAGAIN, -ECONNRESET, -EPROTO, ... */
 INK_MUST_CHECK int ink_wire_receive(int socket, int flags, InkWireSide side, InkWireFrame *f,
                                     InkError *reterr);
+/* The same before any check, for the frames of wire-inspect.h. On failure no descriptor is left. */
+INK_MUST_CHECK int ink_wire_receive_message(int socket, int flags, void *bytes, size_t size_bytes,
+                                            size_t *ret_n_bytes, int fds[INK_WIRE_MAX_FDS],
+                                            size_t *ret_n_fds, InkError *reterr);
+/* What frames hold: reserved bytes; a terminated field of valid UTF-8 without control characters,
+ * which goes into logs and replies. */
+bool ink_wire_is_zero(const uint8_t *bytes, size_t n);
+bool ink_wire_is_text(const char *field, size_t n_bytes);
 /* Sends `frame_bytes` (header.size_bytes of them) followed by `tail`; sets header.size_bytes. */
 INK_MUST_CHECK int ink_wire_send(int socket, int flags, InkWireHeader *frame, size_t frame_bytes,
                                  const void *tail, size_t tail_bytes, const int *fds, size_t n_fds);

@@ -6,7 +6,8 @@
  * the errno it got (0: it went through), sent as a message on the inherited socket, since that is
  * all that is left. Built for the tests, never installed.
  *
- *   probe worker FD     probe tool FD   (a tool writes its lines to standard output) */
+ *   probe worker FD     probe inspect FD     probe tool FD   (a tool writes its lines to standard
+ * output) */
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
@@ -29,7 +30,7 @@
 #include "engine/worker/seal.h"
 
 static int report_fd = -1;
-static bool is_worker;
+static bool is_worker, inspects; /* who inspects is a worker, too */
 static pid_t parent, self;
 /* Made before the seal, so that an attempt fails for its own sake and not for want of an object. */
 static int other_socket[2] = {-1, -1};
@@ -193,7 +194,12 @@ static void try_all(const char *thread)
     if (is_worker) {
         report(thread, "read", read(other_socket[0], page, 1));
         report(thread, "write-other", write(other_socket[0], "x", 1));
+    }
+    if (is_worker && !inspects) {
         report(thread, "pread64", syscall(SYS_pread64, program_memfd, page, 1, 0));
+        report(thread, "pwrite64", syscall(SYS_pwrite64, program_memfd, page, 1, 0));
+        report(thread, "fallocate", syscall(SYS_fallocate, program_memfd, 0, 0, 1));
+        report(thread, "fsync", syscall(SYS_fsync, program_memfd));
     }
     try_sockets(thread);
     try_processes(thread);
@@ -261,9 +267,13 @@ static void receive_probe_descriptors(void)
 
 int main(int argc, char **argv)
 {
-    is_worker = argc == 3 && strcmp(argv[1], "worker") == 0;
+    inspects = argc == 3 && strcmp(argv[1], "inspect") == 0;
+    is_worker = inspects || (argc == 3 && strcmp(argv[1], "worker") == 0);
     if (!is_worker && (argc != 3 || strcmp(argv[1], "tool") != 0))
         return 2;
+    InkSealProfile profile = inspects    ? INK_SEAL_INSPECT
+                             : is_worker ? INK_SEAL_WORKER
+                                         : INK_SEAL_TOOL;
     report_fd = atoi(argv[2]);
     parent = getppid();
     self = getpid();
@@ -278,8 +288,7 @@ int main(int argc, char **argv)
                                       */
     InkSealStatus status;
     InkError e = {0};
-    if (ink_seal(is_worker ? INK_SEAL_WORKER : INK_SEAL_TOOL, is_worker ? report_fd : -1, &status,
-                 &e) < 0) {
+    if (ink_seal(profile, is_worker ? report_fd : -1, &status, &e) < 0) {
         fprintf(stderr, "probe: %s\n", e.message);
         return 1;
     }

@@ -152,7 +152,7 @@ static void finish(Probe *p)
 
 static void check_all_refused(const char *role)
 {
-    bool is_worker = strcmp(role, "worker") == 0, ended = false;
+    bool is_worker = strcmp(role, "tool") != 0, ended = false;
     size_t n_main = 0, n_older = 0, n_allowed = 0, n_wrong = 0;
     char line[256], thread[16], name[64];
     int code;
@@ -192,6 +192,12 @@ static void test_seal_worker_refuses_everything_from_both_threads(void **state)
 {
     (void)state;
     check_all_refused("worker");
+}
+
+static void test_seal_inspect_refuses_everything_from_both_threads(void **state)
+{
+    (void)state;
+    check_all_refused("inspect");
 }
 
 static void test_seal_tool_refuses_everything_but_its_files(void **state)
@@ -295,6 +301,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_seal_worker_refuses_everything_from_both_threads),
+        cmocka_unit_test(test_seal_inspect_refuses_everything_from_both_threads),
         cmocka_unit_test(test_seal_tool_refuses_everything_but_its_files),
         cmocka_unit_test(test_seal_environment_cannot_relax_it),
         cmocka_unit_test(test_seal_worker_is_sealed_when_it_says_ready),
