@@ -30,6 +30,6 @@ INK_MUST_CHECK int ink_store_list_models(InkStore *s,
 INK_MUST_CHECK int ink_store_put_model(InkStore *s, const InkStoredModel *model, InkError *reterr);
 INK_MUST_CHECK int ink_store_remove_model(InkStore *s, const char *name, InkError *reterr);
 
-/* "" = none was chosen. `ret` has room for 256 bytes. */
+/* "" = none was chosen, or takes the choice back. `ret` has room for 256 bytes. */
 INK_MUST_CHECK int ink_store_default_model(InkStore *s, char ret[256], InkError *reterr);
 INK_MUST_CHECK int ink_store_set_default_model(InkStore *s, const char *name, InkError *reterr);

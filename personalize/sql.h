@@ -139,6 +139,27 @@
     X(ADD_TURN, "INSERT INTO turns(session, turn, role, text, tokens, time_usec)"                  \
                 " VALUES(?1, ?2, ?3, ?4, ?5, ?6)")                                                 \
     X(DROP_TURNS, "DELETE FROM turns WHERE session = ?1 AND turn >= ?2")                           \
+    /* models */                                                                                   \
+    X(LIST_MODELS, "SELECT name, device, inode, size, mtime_nsec, sha256, architecture,"           \
+                   " quantization, license, context_window, parameters, has_template,"             \
+                   " imported_usec FROM models ORDER BY name LIMIT ?1")                            \
+    X(COUNT_MODELS, "SELECT count(*) FROM models WHERE name <> ?1")                                \
+    X(PUT_MODEL, "INSERT OR REPLACE INTO models(name, device, inode, size, mtime_nsec, sha256,"    \
+                 " architecture, quantization, license, context_window, parameters,"               \
+                 " has_template, imported_usec)"                                                   \
+                 " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")                \
+    X(REMOVE_MODEL, "DELETE FROM models WHERE name = ?1")                                          \
+    X(GET_CHOICE, "SELECT value FROM choices WHERE name = ?1")                                     \
+    X(SET_CHOICE, "INSERT OR REPLACE INTO choices(name, value) VALUES(?1, ?2)")                    \
+    X(REMOVE_CHOICE, "DELETE FROM choices WHERE name = ?1")                                        \
+    X(LIST_PERMISSIONS, "SELECT app, permission, allowed FROM permissions"                         \
+                        " ORDER BY app, permission")                                               \
+    X(COUNT_PERMISSIONS, "SELECT count(*), total(app = ?1 AND permission = ?2)"                    \
+                         " FROM permissions")                                                      \
+    X(SET_PERMISSION, "INSERT INTO permissions(app, permission, allowed, time_usec)"               \
+                      " VALUES(?1, ?2, ?3, ?4) ON CONFLICT(app, permission)"                       \
+                      " DO UPDATE SET allowed = ?3, time_usec = ?4")                               \
+    X(RESET_PERMISSION, "DELETE FROM permissions WHERE app = ?1 AND permission = ?2")              \
     X(PAGE_COUNT, "PRAGMA page_count")                                                             \
     X(PAGE_SIZE, "PRAGMA page_size")
 

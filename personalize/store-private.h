@@ -64,11 +64,15 @@ void ink_rows_bind_u64(InkRows *rows, int n, uint64_t value); /* <= INT64_MAX */
 void ink_rows_bind_i64(InkRows *rows, int n, int64_t value);
 void ink_rows_bind_double(InkRows *rows, int n, double value);
 void ink_rows_bind_text(InkRows *rows, int n, const char *text); /* borrowed; NULL = NULL */
+void ink_rows_bind_blob(InkRows *rows, int n, const void *data, size_t n_bytes); /* borrowed */
 /* 1 = a row, 0 = no more. */
 INK_MUST_CHECK int ink_rows_next(InkRows *rows, InkError *reterr);
 uint64_t ink_rows_u64(const InkRows *rows, int column); /* negative and NULL read as 0 */
+int64_t ink_rows_i64(const InkRows *rows, int column);
 double ink_rows_double(const InkRows *rows, int column);
 const char *ink_rows_text(const InkRows *rows, int column); /* until next; NULL for NULL */
+/* NULL unless it is a blob of exactly n bytes. */
+const void *ink_rows_blob(const InkRows *rows, int column, size_t n_bytes);
 
 /* Opens the database again when the last error asked for it. First in each public operation. */
 INK_MUST_CHECK int ink_store_ready(InkStore *s, InkError *reterr);

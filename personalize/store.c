@@ -109,6 +109,12 @@ void ink_rows_bind_text(InkRows *rows, int n, const char *text)
     bound(rows, sqlite3_bind_text(rows->s->statements[rows->sql], n, text, -1, SQLITE_STATIC));
 }
 
+void ink_rows_bind_blob(InkRows *rows, int n, const void *data, size_t n_bytes)
+{
+    bound(rows, sqlite3_bind_blob(rows->s->statements[rows->sql], n, data, (int)n_bytes,
+                                  SQLITE_STATIC));
+}
+
 int ink_rows_next(InkRows *rows, InkError *reterr)
 {
     int rc = rows->rc;
@@ -125,6 +131,20 @@ uint64_t ink_rows_u64(const InkRows *rows, int column)
 {
     int64_t value = sqlite3_column_int64(rows->s->statements[rows->sql], column);
     return value > 0 ? (uint64_t)value : 0;
+}
+
+int64_t ink_rows_i64(const InkRows *rows, int column)
+{
+    return sqlite3_column_int64(rows->s->statements[rows->sql], column);
+}
+
+const void *ink_rows_blob(const InkRows *rows, int column, size_t n_bytes)
+{
+    sqlite3_stmt *statement = rows->s->statements[rows->sql];
+    if (sqlite3_column_type(statement, column) != SQLITE_BLOB ||
+        (size_t)sqlite3_column_bytes(statement, column) != n_bytes)
+        return NULL;
+    return sqlite3_column_blob(statement, column);
 }
 
 double ink_rows_double(const InkRows *rows, int column)
