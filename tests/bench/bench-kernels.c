@@ -3,10 +3,11 @@
 
 /* Rates of the kernels on the shapes of SmolLM2-135M, for each table and one or two threads.
  *
- *   bench-kernels [TABLE [huge]]
+ *   bench-kernels [TABLE [huge | types]]
  *
- * "huge" asks for huge pages under the weights, which a packed copy in memory may have and a mapped
- * file has not.
+ * "types" measures each packed layout alone, on the shapes of Gemma 3 270M's widest matrices: 1 row
+ * as GB/s and 128 rows as GMAC/s, and its head of 262,144 outputs. "huge" asks for huge pages under
+ * the weights, which a packed copy in memory may have and a mapped file has not.
  *
  * Matmuls: GMAC/s over one layer's q, o, gate, up and down matrices, each of 30 layers its own, so
  * that one column finds its weights as cold as decoding does. Decode: GB/s of body and head against
@@ -43,8 +44,9 @@ typedef struct Bench {
     size_t n_body_bytes;
     uint8_t *head; /* packed Q8_0 */
     size_t n_head_bytes;
-    uint8_t *file; /* as many bytes as the body: a tensor to pack */
-    uint16_t *kv;  /* keys and values of MAX_POSITIONS */
+    uint8_t *types; /* as many bytes as Gemma's head, for each layout in turn */
+    uint8_t *file;  /* as many bytes as the body: a tensor to pack */
+    uint16_t *kv;   /* keys and values of MAX_POSITIONS */
     float *x, *out;
     InkQuantRows quant;
 } Bench;
@@ -269,6 +271,65 @@ static void bench_table(const Bench *bench, const InkKernels *kernels, size_t n_
     printf(", pack body %.1f ms\n", measure(job, run_pack) * 1e3);
 }
 
+#define TYPES_WIDTH  1024u
+#define TYPES_ROWS   128u
+#define TYPES_OUTPUT (64u * 1024) /* of all matrices; cold when the next row comes */
+#define GEMMA_WIDTH  640u
+#define GEMMA_VOCAB  262144u
+
+typedef struct TypeRun {
+    const Bench *bench;
+    const uint8_t *weights;
+    InkPack pack;
+    size_t n_outputs, n_inputs;
+} TypeRun;
+
+static TypeRun type_run; /* what run_type() multiplies */
+
+static void run_type(const Job *job)
+{
+    const TypeRun *run = &type_run;
+    InkMatmulInput input = {.quant = &run->bench->quant};
+    size_t begin, end;
+    share(job, run->n_outputs / INK_PACK_ROWS, &begin, &end);
+    /* One row writes all outputs; more of them write those of a matrix, over and over. */
+    size_t n_each = job->n_rows == 1 ? end - begin : 768 / INK_PACK_ROWS, n_bytes = 0;
+    (void)ink_kernels_packed_bytes(run->pack, INK_PACK_ROWS, run->n_inputs, &n_bytes);
+    for (size_t g = begin; g < end; g += n_each) {
+        size_t n = end - g < n_each ? end - g : n_each;
+        job->kernels->matmul[run->pack](
+            run->weights + g * n_bytes, 0, n, run->n_inputs, &input, job->n_rows,
+            run->bench->out + (job->n_rows == 1 ? g * INK_PACK_ROWS : job->thread * 768), HIDDEN);
+    }
+}
+
+static void bench_types(const Bench *bench, const InkKernels *kernels, size_t n_threads)
+{
+    static const uint32_t types[] = {INK_TYPE_Q4_1, INK_TYPE_Q8_0, INK_TYPE_Q5_0,
+                                     INK_TYPE_Q4_K, INK_TYPE_Q6_K, INK_TYPE_Q8_0};
+    Job job = {bench, kernels, 1, 0, n_threads};
+    printf("%s, %zu thread(s)\n", kernels->name, n_threads);
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        const InkQuantType *type = ink_quant_type(types[i]);
+        bool is_head = i == 5;
+        size_t n_bytes = 0;
+        type_run = (TypeRun){bench, bench->types, type->pack, is_head ? GEMMA_VOCAB : TYPES_OUTPUT,
+                             is_head ? GEMMA_WIDTH : TYPES_WIDTH};
+        (void)ink_kernels_packed_bytes(type->pack, type_run.n_outputs, type_run.n_inputs, &n_bytes);
+        double macs = (double)type_run.n_outputs * (double)type_run.n_inputs;
+        job.n_rows = 1;
+        double row = measure(job, run_type);
+        printf("  %s%s 1 row %6.1f GB/s, %7.3f ms", type->name, is_head ? " head" : "",
+               (double)n_bytes / row * 1e-9, row * 1e3);
+        if (!is_head) {
+            job.n_rows = kernels == &ink_kernels_ref ? 2 : TYPES_ROWS;
+            double rows = measure(job, run_type);
+            printf(", %zu rows %7.1f GMAC/s", job.n_rows, macs * (double)job.n_rows / rows * 1e-9);
+        }
+        printf("\n");
+    }
+}
+
 static size_t body_bytes(void)
 {
     size_t sum = 0, n_bytes = 0;
@@ -297,6 +358,8 @@ static bool bench_init(Bench *b, bool want_huge)
     b->n_head_bytes = VOCABULARY * (WIDTH / INK_PACK_K) * sizeof(InkBlockQ8_0);
     b->body = map_weights(b->n_body_bytes, want_huge);
     b->head = map_weights(b->n_head_bytes, want_huge);
+    size_t n_type_bytes = (size_t)GEMMA_VOCAB * GEMMA_WIDTH / INK_PACK_K * sizeof(InkBlockQ8_0);
+    b->types = map_weights(n_type_bytes, want_huge);
     b->file = ink_alloc_aligned(b->n_body_bytes);
     b->kv = ink_alloc_aligned((size_t)MAX_POSITIONS * HEAD_SIZE * 2 * sizeof(uint16_t));
     b->x = ink_alloc_aligned(n_rows * HIDDEN * sizeof(float));
@@ -305,10 +368,11 @@ static bool bench_init(Bench *b, bool want_huge)
                               .fine = ink_alloc_aligned(48 * (n_rows + INK_FINE_PADDING)),
                               .block_stride = 48,
                               .fine_stride = n_rows + INK_FINE_PADDING};
-    if (!b->body || !b->head || !b->file || !b->kv || !b->x || !b->out || !b->quant.blocks ||
-        !b->quant.fine)
+    if (!b->types || !b->body || !b->head || !b->file || !b->kv || !b->x || !b->out ||
+        !b->quant.blocks || !b->quant.fine)
         return false;
     /* 0x11 bytes are sound scales too: small, normal halves. */
+    memset(b->types, 0x11, n_type_bytes);
     memset(b->body, 0x11, b->n_body_bytes);
     memset(b->file, 0x11, b->n_body_bytes);
     memset(b->head, 0x11, b->n_head_bytes);
@@ -340,7 +404,8 @@ int main(int argc, char **argv)
         if (argc > 1 && strcmp(argv[1], (*k)->name) != 0)
             continue;
         for (size_t n_threads = 1; n_threads <= MAX_THREADS; n_threads++)
-            bench_table(&bench, *k, n_threads);
+            (argc > 2 && strcmp(argv[2], "types") == 0 ? bench_types : bench_table)(&bench, *k,
+                                                                                    n_threads);
     }
     return 0;
 }
