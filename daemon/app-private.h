@@ -11,6 +11,7 @@
 #include "daemon/app.h"
 #include "daemon/models.h"
 #include "daemon/poison.h"
+#include "daemon/pressure.h"
 #include "daemon/store-thread.h"
 
 struct InkApp {
@@ -18,6 +19,7 @@ struct InkApp {
     const InkAppEvents *events;
     void *events_userdata;
     InkConfig config;
+    char *config_path; /* NULL = none */
     char *model_folder, *system_model_folder, *cache_folder, *network_guard;
     uint64_t backoff_usec;
 
@@ -49,6 +51,8 @@ struct InkApp {
     uint64_t hold_until_usec, backoff_until_usec;
     unsigned n_start_failures, n_deaths;
     sd_event_source *idle, *backoff;
+    InkPressure *pressure;
+    bool outdated;      /* the worker was started with settings that are not those of now */
     GHashTable *loaded; /* model name -> InkWireLoaded, of this daemon's life */
     char kernels[16];
 
@@ -116,6 +120,10 @@ void ink_residency_update_idle(InkApp *app);
 void ink_residency_loaded(InkApp *app, const InkWireLoaded *loaded);
 void ink_residency_refused(InkApp *app, const InkError *error);
 void ink_residency_died(InkApp *app, InkWorkerState before, const InkError *error);
+/* Refuses what would have to load a model, or can wait, while memory is very short. */
+int ink_residency_check_pressure(const InkApp *app, const char *model, InkPriority priority,
+                                 InkError *reterr);
+int ink_app_reload(void *service, const InkCaller *caller, InkError *reterr);
 int ink_residency_models(const InkApp *app, InkModels *ret, InkError *reterr);
 
 /* status.c */

@@ -102,6 +102,18 @@ size_t ink_app_n_requests(const InkApp *app)
     return g_hash_table_size(app->requests);
 }
 
+const InkConfig *ink_app_config(const InkApp *app)
+{
+    return &app->config;
+}
+
+bool ink_app_is_empty(const InkApp *app)
+{
+    return g_hash_table_size(app->requests) == 0 &&
+           ink_worker_state(app->worker) == INK_WORKER_DOWN &&
+           ink_store_thread_n_pending(app->store) == 0;
+}
+
 static int unload(void *service, const InkCaller *caller, bool force, InkError *reterr)
 {
     InkApp *app = service;
@@ -188,6 +200,7 @@ static const InkServiceOps ops = {
     .list_models = ink_app_list_models,
     .unload = unload,
     .state = ink_app_state,
+    .reload = ink_app_reload,
     .observe = observe,
     .suggest = suggest,
     .feedback = feedback,

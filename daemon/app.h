@@ -10,6 +10,7 @@
 #pragma once
 
 #include "daemon/config.h"
+#include "daemon/pressure.h"
 #include "daemon/worker-client.h"
 #include "ipc/service.h"
 
@@ -23,6 +24,8 @@ typedef struct InkAppOptions {
     const char *data_folder; /* of the store */
     const char *network_guard;
     const InkConfig *config;
+    const char *config_path; /* read again by reload; NULL = there is none */
+    InkPressureOptions pressure;
     InkWorkerTimes times;  /* zero = bounds.h */
     uint64_t backoff_usec; /* 0 = bounds.h */
 } InkAppOptions;
@@ -31,6 +34,7 @@ typedef struct InkAppOptions {
 typedef struct InkAppEvents {
     void (*state_changed)(void *userdata);
     void (*memory_enabled_changed)(void *userdata);
+    void (*config_changed)(void *userdata);
 } InkAppEvents;
 
 /* Strings of the options are copied. Starts no worker. */
@@ -52,3 +56,7 @@ const InkServiceOps *ink_app_ops(void);
 void ink_app_stop(InkApp *app);
 /* Tasks that have not ended. */
 size_t ink_app_n_requests(const InkApp *app);
+const InkConfig *ink_app_config(const InkApp *app);
+/* Nothing would be lost if the process ended now: no task, no worker, no session, nothing on its
+ * way to the disk. */
+bool ink_app_is_empty(const InkApp *app);

@@ -75,6 +75,20 @@
 /* Inputs that killed a worker twice, 32 bytes each; the oldest gives way. */
 #define INK_LIMIT_POISON           256u
 
+/* Stalled for 200 ms of two seconds: a person notices that. Hundredths of a percent of ten seconds:
+ * below the first it is over; from these on, of some or of all tasks, nothing new begins. */
+#define INK_LIMIT_PRESSURE_TRIGGER   "some 200000 2000000"
+#define INK_LIMIT_PRESSURE_CALM      500u
+#define INK_LIMIT_PRESSURE_SOME      4000u
+#define INK_LIMIT_PRESSURE_FULL      1000u
+/* How long a warning holds, and how often it is looked whether it is over. */
+#define INK_LIMIT_PRESSURE_CALM_USEC 10000000u
+/* Idle time of the worker while memory is short. */
+#define INK_LIMIT_PRESSURE_IDLE_USEC 2000000u
+/* resident=on-demand: the broker waits this long for another call before it leaves, since calls
+ * come in groups. */
+#define INK_LIMIT_EXIT_USEC          5000000u
+
 /* Above the broker (0), so that the kernel takes the worker first when memory is short. */
 #define INK_LIMIT_WORKER_OOM_SCORE "500"
 

@@ -2,7 +2,9 @@
  * Copyright 2026 the inkling authors */
 
 /* Whether a worker with a model is there: started on demand, replaced after a death with growing
- * pauses, ended after idle minutes. No timer runs but while one of these is pending. */
+ * pauses, ended after idle minutes or when memory is short. No timer runs but while one of these is
+ * pending. All spans are of CLOCK_MONOTONIC, which stands still while the machine sleeps: a worker
+ * that could not work was not idle, and it was not silent. */
 #include <string.h>
 
 #include "daemon/app-private.h"
@@ -39,8 +41,38 @@ static int add_timer(InkApp *app, sd_event_source **ret, uint64_t accuracy_usec,
     return sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
 }
 
+/* What can be made again is given back: prefixes, and the worker when it has nothing to do.
+ * Nobody's running request is ended for it. */
+static void on_pressure(void *userdata, InkPressureLevel level)
+{
+    static const char *const words[INK_PRESSURE_MAX] = {"is no longer short", "is short",
+                                                        "is very short"};
+    InkApp *app = userdata;
+    ink_log_info("memory %s", words[level]);
+    ink_admission_hold_background(app->admission, level != INK_PRESSURE_NONE);
+    if (level != INK_PRESSURE_NONE) {
+        ink_worker_trim(app->worker, 0, 0);
+        if (g_hash_table_size(app->requests) == 0)
+            ink_residency_unload(app);
+    }
+    ink_app_pump_soon(app);
+}
+
+int ink_residency_check_pressure(const InkApp *app, const char *model, InkPriority priority,
+                                 InkError *reterr)
+{
+    if (ink_pressure_level(app->pressure) != INK_PRESSURE_HIGH)
+        return 0;
+    INK_CHECK(priority != INK_PRIORITY_BACKGROUND, ENOMEM, reterr,
+              "memory is very short: no background work now; try again in a minute");
+    INK_CHECK(ink_residency_has(app, model), ENOMEM, reterr,
+              "memory is very short: no model is loaded now; try again in a minute");
+    return 0;
+}
+
 int ink_residency_init(InkApp *app, const InkAppOptions *options, InkError *reterr)
 {
+    app->config_path = g_strdup(options->config_path);
     app->model_folder = g_strdup(options->model_folder);
     app->system_model_folder = g_strdup(options->system_model_folder);
     app->cache_folder = g_strdup(options->cache_folder);
@@ -52,16 +84,19 @@ int ink_residency_init(InkApp *app, const InkAppOptions *options, InkError *rete
     if (r >= 0)
         r = add_timer(app, &app->backoff, 1000, on_backoff);
     INK_CHECK(r >= 0, -r, reterr, "no timer: %s", strerror(-r));
-    return 0;
+    return ink_pressure_new(app->event, &options->pressure, on_pressure, app, &app->pressure,
+                            reterr);
 }
 
 void ink_residency_done(InkApp *app)
 {
+    app->pressure = ink_pressure_free(app->pressure);
     app->worker = ink_worker_free(app->worker);
     app->idle = sd_event_source_disable_unref(app->idle);
     app->backoff = sd_event_source_disable_unref(app->backoff);
     g_clear_pointer(&app->loaded, g_hash_table_unref);
     g_free(app->model);
+    g_free(app->config_path);
     g_free(app->model_folder);
     g_free(app->system_model_folder);
     g_free(app->cache_folder);
@@ -140,6 +175,7 @@ static void start_worker(InkApp *app, const char *name)
     g_free(app->model);
     app->model = g_strdup(wanted);
     app->load_started_usec = ink_clock_monotonic_usec();
+    app->outdated = false;
     if (ink_worker_start(app->worker, &model, &error) < 0) {
         note_death(app);
         app->failed = true;
@@ -242,13 +278,40 @@ void ink_residency_unload(InkApp *app)
 void ink_residency_update_idle(InkApp *app)
 {
     bool busy = ink_worker_n_jobs(app->worker) > 0 || g_hash_table_size(app->requests) > 0;
-    if (busy || app->config.resident == INK_RESIDENT_ALWAYS || ink_worker_state(app->worker) != INK_WORKER_READY) {
+    bool is_short = ink_pressure_level(app->pressure) != INK_PRESSURE_NONE;
+    if (!busy && app->outdated && ink_worker_state(app->worker) == INK_WORKER_READY)
+        ink_residency_unload(app);
+    if (busy || ink_worker_state(app->worker) != INK_WORKER_READY ||
+        (app->config.resident == INK_RESIDENT_ALWAYS && !is_short)) {
         (void)sd_event_source_set_enabled(app->idle, SD_EVENT_OFF);
         return;
     }
-    uint64_t at = ink_clock_monotonic_usec() + app->config.idle_usec;
+    uint64_t now = ink_clock_monotonic_usec(), at = now + app->config.idle_usec;
     if (at < app->hold_until_usec)
         at = app->hold_until_usec;
+    if (is_short)
+        at = now + INK_LIMIT_PRESSURE_IDLE_USEC;
     (void)sd_event_source_set_time(app->idle, at);
     (void)sd_event_source_set_enabled(app->idle, SD_EVENT_ONESHOT);
+}
+
+/* ------------------------------------------------------------------ settings */
+
+int ink_app_reload(void *service, const InkCaller *caller, InkError *reterr)
+{
+    InkApp *app = service;
+    InkConfig config;
+    (void)caller;
+    INK_CHECK(app->config_path != NULL, EOPNOTSUPP, reterr, "there is no configuration to read");
+    INK_TRY(ink_config_reload(app->config_path, &config, reterr));
+    /* These are the worker's from its start on: it is replaced when it has nothing to do. */
+    app->outdated |= config.threads != app->config.threads ||
+                     strcmp(config.isa, app->config.isa) != 0 ||
+                     config.max_kv_bytes != app->config.max_kv_bytes;
+    app->config = config;
+    ink_log_info("inkling.conf was read again");
+    if (app->events != NULL && app->events->config_changed != NULL)
+        app->events->config_changed(app->events_userdata);
+    ink_app_pump_soon(app);
+    return 0;
 }

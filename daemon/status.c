@@ -178,6 +178,10 @@ static void model_availability(const InkApp *app, const InkModel *model,
         say(ret, "available", "");
         return;
     }
+    if (!same && ink_residency_check_pressure(app, model->name, INK_PRIORITY_INTERACTIVE, NULL) < 0) {
+        say(ret, "memory-pressure", "memory is very short; no model is loaded now");
+        return;
+    }
     ret->estimated_usec = app->load_span_usec != 0
                               ? app->load_span_usec
                               : LOAD_BASE_USEC + model->size_bytes / LOAD_BYTES_PER_USEC;

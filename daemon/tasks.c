@@ -329,6 +329,7 @@ int ink_app_admit(InkApp *app, InkRequest **r, const char *model, uint64_t deadl
     uint64_t now = ink_clock_monotonic_usec();
     INK_CHECK(!app->stopping, ESHUTDOWN, reterr, "the service is stopping; call again");
     INK_TRY(resolve_model(app, q, model, reterr));
+    INK_TRY(ink_residency_check_pressure(app, q->model, q->priority, reterr));
     INK_CHECK(!ink_poison_contains(app->poison, q), EREMOTEIO, reterr,
               "the worker died twice at this input; it is refused to this program until the "
               "service starts anew");

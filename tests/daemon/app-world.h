@@ -30,6 +30,7 @@ typedef struct World {
     char folder[64], models[128], system_models[128], cache[128], data[128], worker[4200];
     sd_event *event;
     InkConfig config;
+    InkPressureOptions pressure; /* none, unless the test sets it: not this machine's */
     InkApp *app;
     unsigned n_state_changes;
 } World;
@@ -53,7 +54,7 @@ static inline void put_model(const char *folder, const char *name, const char *c
 
 static inline void world_init(World *w, const char *script)
 {
-    *w = (World){.folder = "/tmp/ink-app-XXXXXX"};
+    *w = (World){.folder = "/tmp/ink-app-XXXXXX", .pressure = {.psi_path = "", .bus_address = ""}};
     assert_non_null(mkdtemp(w->folder));
     snprintf(w->models, sizeof w->models, "%s/models", w->folder);
     snprintf(w->system_models, sizeof w->system_models, "%s/system", w->folder);
@@ -79,6 +80,7 @@ static inline void world_start(World *w)
         .data_folder = w->data,
         .network_guard = "none",
         .config = &w->config,
+        .pressure = w->pressure,
         .times = {.start_usec = 700000,
                   .load_usec = 300000,
                   .stall_usec = 100000,
