@@ -11,6 +11,7 @@
 #include "daemon/app.h"
 #include "daemon/models.h"
 #include "daemon/poison.h"
+#include "daemon/sessions.h"
 #include "daemon/pressure.h"
 #include "daemon/store-thread.h"
 
@@ -27,6 +28,8 @@ struct InkApp {
     bool memory_enabled;
     bool memory_known; /* the store has answered once, or cannot be opened */
     bool stopping;
+
+    InkSessions *sessions; /* NULL before the first and after the last day */
 
     /* tasks.c */
     InkAdmission *admission;
@@ -65,6 +68,12 @@ struct InkApp {
 /* tasks.c */
 int ink_app_start_task(void *service, const InkCaller *caller, const InkTask *task,
                        const InkTaskSink *sink, uint64_t *ret_id, InkError *reterr);
+/* The same of all kinds but PROMPT and PREWARM, or of these with their messages filled in. Nothing
+ * has ended when it returns. */
+int ink_app_start_generation(InkApp *app, const InkCaller *caller, const InkTask *task,
+                             const InkTaskSink *sink, uint64_t *ret_id, InkError *reterr);
+/* The installed model of this name, "" = the default; to be freed. */
+int ink_app_find_model(InkApp *app, const char *name, char **ret, InkError *reterr);
 void ink_app_cancel(void *service, uint64_t id, InkCancelReason reason);
 void ink_app_credit(void *service, uint64_t id, size_t more_bytes);
 int ink_app_task_state(void *service, uint64_t id, const char **ret_state, uint32_t *ret_position,
@@ -90,6 +99,8 @@ int ink_app_on_pump(sd_event_source *source, void *userdata);
 /* tasks-worker.c */
 extern const InkWorkerEvents ink_app_worker_events;
 int ink_app_send(InkApp *app, InkRequest *r, InkError *reterr);
+/* Drops what the worker keeps of this application's prompts. */
+void ink_app_trim_scope(InkApp *app, const char *app_id);
 
 /* tasks.c, for tasks-worker.c: ends */
 InkRequest *ink_app_request_of_wire(InkApp *app, uint64_t wire_id);

@@ -54,6 +54,7 @@ int ink_app_new(sd_event *event, const InkAppOptions *options, InkApp **ret, Ink
     if (r >= 0)
         r = sd_event_source_set_enabled(app->pump, SD_EVENT_OFF);
     INK_CHECK(r >= 0, -r, reterr, "no event source: %s", strerror(-r));
+    INK_TRY(ink_sessions_new(app, &app->sessions, reterr));
     INK_TRY(start_store(app, options, reterr));
     *ret = INK_TAKE(app);
     return 0;
@@ -68,6 +69,7 @@ void ink_app_stop(InkApp *app)
         ink_residency_unload(app);
         ink_app_announce(app);
     }
+    app->sessions = ink_sessions_free(app->sessions);
     app->store = ink_store_thread_stop(app->store);
 }
 
@@ -204,6 +206,17 @@ static const InkServiceOps ops = {
     .observe = observe,
     .suggest = suggest,
     .feedback = feedback,
+    .set_session_events = ink_app_set_session_events,
+    .create_session = ink_app_create_session,
+    .session_append = ink_app_session_append,
+    .session_rewind = ink_app_session_rewind,
+    .session_clone = ink_app_session_clone,
+    .session_measure = ink_app_session_measure,
+    .session_transcript = ink_app_session_transcript,
+    .session_info = ink_app_session_info,
+    .session_forget = ink_app_session_forget,
+    .close_session = ink_app_close_session,
+    .list_sessions = ink_app_list_sessions,
     .memory_enabled = memory_enabled,
     .set_memory_enabled = set_memory_enabled,
 };

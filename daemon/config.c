@@ -208,10 +208,14 @@ static void read_memory(const Reader *r)
              "resident: not one of auto, always, on-demand; auto used");
 
     uint32_t minutes = INK_LIMIT_IDLE_MINUTES, mib = DEFAULT_KV_MIB;
+    uint32_t session_minutes = INK_LIMIT_SESSION_MINUTES;
     read_number(r, "memory", "idle-minutes", 1, INK_LIMIT_IDLE_MINUTES_MAX, &minutes);
     read_number(r, "memory", "max-kv-mib", MIN_KV_MIB, MAX_KV_MIB, &mib);
     r->config->idle_usec = (uint64_t)minutes * USEC_PER_MINUTE;
     r->config->max_kv_bytes = (uint64_t)mib << 20;
+    read_number(r, "memory", "session-idle-minutes", 1, INK_LIMIT_IDLE_MINUTES_MAX,
+                &session_minutes);
+    r->config->session_idle_usec = (uint64_t)session_minutes * USEC_PER_MINUTE;
 }
 
 static const struct {
@@ -219,6 +223,7 @@ static const struct {
 } keys[] = {
     {"model", "model"},     {"model", "threads"},       {"model", "isa"},
     {"memory", "resident"}, {"memory", "idle-minutes"}, {"memory", "max-kv-mib"},
+    {"memory", "session-idle-minutes"},
 };
 
 static bool is_known(const char *group, const char *key)
@@ -256,6 +261,7 @@ void ink_config_init(InkConfig *c)
     *c = (InkConfig){
         .idle_usec = (uint64_t)INK_LIMIT_IDLE_MINUTES * USEC_PER_MINUTE,
         .max_kv_bytes = (uint64_t)DEFAULT_KV_MIB << 20,
+        .session_idle_usec = (uint64_t)INK_LIMIT_SESSION_MINUTES * USEC_PER_MINUTE,
     };
 }
 

@@ -33,6 +33,7 @@ typedef struct InkConfig {
     InkResident resident;
     uint64_t idle_usec;
     uint64_t max_kv_bytes;
+    uint64_t session_idle_usec;
 } InkConfig;
 
 /* Called for each thing that was not understood, with a message that may be logged: "line 3: ...".

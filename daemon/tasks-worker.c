@@ -22,6 +22,13 @@ static uint32_t scope_of(InkApp *app, const char *app_id)
     return scope;
 }
 
+void ink_app_trim_scope(InkApp *app, const char *app_id)
+{
+    gpointer known = g_hash_table_lookup(app->scopes, app_id);
+    if (known != NULL)
+        ink_worker_trim(app->worker, GPOINTER_TO_UINT(known), 0);
+}
+
 static uint32_t first_credit(const InkRequest *r)
 {
     if (r->sink.deferred || r->credit_bytes == SIZE_MAX)

@@ -59,6 +59,8 @@ static void fill_times(const InkApp *app, const InkRequest *r, const InkWireFini
     result->prompt_tokens = counts->prompt_tokens;
     result->cached_tokens = counts->cached_tokens;
     result->output_tokens = counts->output_tokens;
+    result->truncated_tokens = counts->truncated_tokens;
+    result->dropped_messages = counts->dropped_messages;
     result->queue_usec += counts->queue_usec;
     result->prefill_usec = counts->prefill_usec;
     result->decode_usec = counts->decode_usec;
@@ -311,14 +313,15 @@ static void on_moved(InkRequest *r, InkRequestState before, void *userdata)
         r->sink.events->progress(r->sink.userdata, ink_request_stage(r->state), 0);
 }
 
-static int resolve_model(InkApp *app, InkRequest *r, const char *name, InkError *reterr)
+int ink_app_find_model(InkApp *app, const char *name, char **ret, InkError *reterr)
 {
     _cleanup_(ink_models_done) InkModels models = INK_MODELS_INIT;
     const InkModel *model;
     INK_TRY(ink_residency_models(app, &models, reterr));
     INK_TRY(ink_models_find(&models, name, app->config.model, &model, reterr));
-    r->model = ink_memdup(model->name, strlen(model->name) + 1);
-    INK_CHECK(r->model != NULL, ENOMEM, reterr, "out of memory");
+    char *found = ink_memdup(model->name, strlen(model->name) + 1);
+    INK_CHECK(found != NULL, ENOMEM, reterr, "out of memory");
+    *ret = found;
     return 0;
 }
 
@@ -328,7 +331,7 @@ int ink_app_admit(InkApp *app, InkRequest **r, const char *model, uint64_t deadl
     InkRequest *q = *r;
     uint64_t now = ink_clock_monotonic_usec();
     INK_CHECK(!app->stopping, ESHUTDOWN, reterr, "the service is stopping; call again");
-    INK_TRY(resolve_model(app, q, model, reterr));
+    INK_TRY(ink_app_find_model(app, model, &q->model, reterr));
     INK_TRY(ink_residency_check_pressure(app, q->model, q->priority, reterr));
     INK_CHECK(!ink_poison_contains(app->poison, q), EREMOTEIO, reterr,
               "the worker died twice at this input; it is refused to this program until the "
@@ -351,12 +354,18 @@ int ink_app_admit(InkApp *app, InkRequest **r, const char *model, uint64_t deadl
     return 0;
 }
 
+/* Turns of sessions are chats by now. */
+static bool is_chat(InkTaskKind kind)
+{
+    return kind == INK_TASK_CHAT || kind == INK_TASK_PROMPT || kind == INK_TASK_PREWARM;
+}
+
 static size_t collect_strings(const InkTask *task, InkWireString *strings)
 {
     size_t n = 0;
     if (task->kind == INK_TASK_COMPLETE)
         strings[n++] = (InkWireString){task->prompt, task->n_prompt_bytes};
-    for (size_t i = 0; task->kind == INK_TASK_CHAT && i < task->n_messages; i++) {
+    for (size_t i = 0; is_chat(task->kind) && i < task->n_messages; i++) {
         const InkChatMessage *m = &task->messages[i];
         strings[n++] = (InkWireString){m->role, strlen(m->role)};
         strings[n++] = (InkWireString){m->text, m->n_text_bytes};
@@ -391,13 +400,18 @@ static float clamp(double value, double least, double most)
 
 static void fill_generate(InkWireGenerate *g, const InkTask *task)
 {
+    bool chat = is_chat(task->kind);
     uint32_t max_tokens =
         task->max_tokens < INK_WIRE_MAX_TOKENS ? task->max_tokens : INK_WIRE_MAX_TOKENS;
+    if (task->kind == INK_TASK_PREWARM)
+        max_tokens = 0; /* reads, and answers nothing */
+    else if (max_tokens == 0)
+        max_tokens = 1;
     *g = (InkWireGenerate){
-        .kind = task->kind == INK_TASK_CHAT ? INK_WIRE_CHAT : INK_WIRE_COMPLETE,
-        .n_messages = task->kind == INK_TASK_CHAT ? (uint32_t)task->n_messages : 0,
+        .kind = chat ? INK_WIRE_CHAT : INK_WIRE_COMPLETE,
+        .n_messages = chat ? (uint32_t)task->n_messages : 0,
         .n_stops = (uint32_t)task->n_stops,
-        .max_tokens = max_tokens > 0 ? max_tokens : 1,
+        .max_tokens = max_tokens,
         .max_lines = task->max_lines,
         .top_k = task->top_k,
         .repeat_window = REPEAT_WINDOW,
@@ -405,6 +419,8 @@ static void fill_generate(InkWireGenerate *g, const InkTask *task)
         .top_p = clamp(task->top_p, FLT_MIN, 1),
         .min_p = clamp(task->min_p, 0, 1),
         .repeat_penalty = clamp(task->repeat_penalty, 0.125, 10),
+        .overflow = task->overflow < INK_OVERFLOW_MAX ? (uint32_t)task->overflow : 0,
+        .context_limit = task->context_limit,
         .seed = task->seed,
     };
 }
@@ -413,13 +429,20 @@ static InkRequestKind kind_of_task(InkTaskKind kind)
 {
     if (kind == INK_TASK_LOAD)
         return INK_REQUEST_LOAD;
-    return kind == INK_TASK_CHAT ? INK_REQUEST_CHAT : INK_REQUEST_COMPLETE;
+    return is_chat(kind) ? INK_REQUEST_CHAT : INK_REQUEST_COMPLETE;
 }
 
 int ink_app_start_task(void *service, const InkCaller *caller, const InkTask *task,
                        const InkTaskSink *sink, uint64_t *ret_id, InkError *reterr)
 {
-    InkApp *app = service;
+    if (task->kind == INK_TASK_PROMPT || task->kind == INK_TASK_PREWARM)
+        return ink_app_start_turn(service, caller, task, sink, ret_id, reterr);
+    return ink_app_start_generation(service, caller, task, sink, ret_id, reterr);
+}
+
+int ink_app_start_generation(InkApp *app, const InkCaller *caller, const InkTask *task,
+                             const InkTaskSink *sink, uint64_t *ret_id, InkError *reterr)
+{
     /* One that supersedes may free the place that it needs. */
     if (task->supersede_key == NULL)
         INK_TRY(ink_admission_check(app->admission, caller, task->priority, 0,

@@ -109,6 +109,7 @@ typedef struct InkTask {
     const char *supersede_key; /* NULL = none */
     uint64_t hold_usec;        /* LOAD */
     uint64_t session;          /* PROMPT, PREWARM: of create_session */
+    uint32_t context_limit;    /* tokens of prompt and answer; 0 = the model's window */
     InkOverflow overflow;
     bool has_overflow; /* else a session's own policy holds */
     bool has_priority; /* else a session's own class holds */
@@ -272,6 +273,7 @@ typedef struct InkServiceSessionOptions {
     uint32_t context_limit; /* tokens; 0 = the model's window */
     InkOverflow overflow;
     InkPriority priority;
+    bool has_overflow, has_priority; /* else what a persistent one was made with */
 } InkServiceSessionOptions;
 
 typedef struct InkServiceTurn {
@@ -397,6 +399,10 @@ typedef struct InkServiceOps {
                               void (*each)(void *userdata, const InkServiceTurn *turn),
                               void *userdata, InkError *reterr);
     int (*session_info)(void *service, uint64_t id, InkServiceSession *ret, InkError *reterr);
+    /* Closes it (`forgotten`); a persistent one is taken out of the store, which the reply waits
+     * for. */
+    int (*session_forget)(void *service, uint64_t id, InkDoneReply *reply, void *userdata,
+                          InkError *reterr);
     /* The events' `closed` follows, before this returns. Cancels what runs in it. */
     void (*close_session)(void *service, uint64_t id, InkSessionEnd reason);
     void (*list_sessions)(void *service,

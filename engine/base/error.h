@@ -11,6 +11,7 @@
  *   ENODEV      no model is installed        ENOENT     no such model
  *   ENOMSG      no such item                 ENXIO      no such object of this caller
  *   EBUSY       a queue is full              EDQUOT     quota used up
+ *   EALREADY    the session is busy          EEXIST     a thing of that name is there
  *   ECANCELED   was cancelled                ETIME      time is over
  *   EIO         the store failed             EREMOTEIO  the worker died
  *   EACCES      not permitted                EOPNOTSUPP this build or model cannot do it
