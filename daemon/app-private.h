@@ -10,6 +10,7 @@
 #include "daemon/admission.h"
 #include "daemon/app.h"
 #include "daemon/models.h"
+#include "daemon/permissions.h"
 #include "daemon/poison.h"
 #include "daemon/sessions.h"
 #include "daemon/pressure.h"
@@ -27,6 +28,8 @@ struct InkApp {
     InkStoreThread *store;
     bool memory_enabled;
     bool memory_known; /* the store has answered once, or cannot be opened */
+    InkPermissions *permissions;
+    bool permissions_known; /* the same */
     bool stopping;
 
     InkSessions *sessions; /* NULL before the first and after the last day */

@@ -24,15 +24,21 @@ static void on_memory_known(void *userdata, const InkError *error, bool enabled)
         app->events->memory_enabled_changed(app->events_userdata);
 }
 
+static void on_permissions_known(void *userdata)
+{
+    ((InkApp *)userdata)->permissions_known = true;
+}
+
 static int start_store(InkApp *app, const InkAppOptions *options, InkError *reterr)
 {
     INK_TRY(ink_store_thread_start(app->event, options->data_folder, &app->store, reterr));
+    INK_TRY(ink_permissions_new(app->store, on_permissions_known, app, &app->permissions, reterr));
     return ink_store_job_memory_enabled(app->store, on_memory_known, app, reterr);
 }
 
 bool ink_app_is_ready(const InkApp *app)
 {
-    return app->memory_known;
+    return app->memory_known && app->permissions_known;
 }
 
 int ink_app_new(sd_event *event, const InkAppOptions *options, InkApp **ret, InkError *reterr)
@@ -81,6 +87,7 @@ InkApp *ink_app_free(InkApp *app)
     ink_app_stop(app);
     ink_residency_done(app);
     ink_poison_free(app->poison);
+    ink_permissions_free(app->permissions);
     ink_admission_free(app->admission);
     g_clear_pointer(&app->requests, g_hash_table_unref);
     g_clear_pointer(&app->by_wire_id, g_hash_table_unref);
@@ -157,6 +164,43 @@ static int feedback(void *service, const InkCaller *caller, const char *item_id,
                                   text, reply, userdata, reterr);
 }
 
+/* -------------------------------------------------------------- permissions */
+
+static bool permitted(void *service, const InkCaller *caller, InkPermission permission)
+{
+    return ink_permissions_allow(((InkApp *)service)->permissions, caller, permission);
+}
+
+static int list_permissions(void *service, const InkCaller *caller,
+                            void (*each)(void *userdata, const char *app_id,
+                                         InkPermission permission, InkDecision decision,
+                                         bool allowed),
+                            void *userdata, InkError *reterr)
+{
+    return ink_permissions_list(((InkApp *)service)->permissions, caller, each, userdata, reterr);
+}
+
+static int set_permission(void *service, const InkCaller *caller, const char *app_id,
+                          InkPermission permission, InkDecision decision, InkDoneReply *reply,
+                          void *userdata, InkError *reterr)
+{
+    InkApp *app = service;
+    (void)caller;
+    INK_CHECK(!app->stopping, ESHUTDOWN, reterr, "the service is stopping; call again");
+    return ink_permissions_set(app->permissions, app_id, permission, decision, reply, userdata,
+                               reterr);
+}
+
+static void caller_known(void *service, const InkCaller *caller)
+{
+    ink_permissions_caller_known(((InkApp *)service)->permissions, caller);
+}
+
+static void caller_gone(void *service, const InkCaller *caller)
+{
+    ink_permissions_caller_gone(((InkApp *)service)->permissions, caller);
+}
+
 static bool memory_enabled(void *service)
 {
     return ((const InkApp *)service)->memory_enabled;
@@ -204,6 +248,11 @@ static const InkServiceOps ops = {
     .state = ink_app_state,
     .reload = ink_app_reload,
     .observe = observe,
+    .permitted = permitted,
+    .list_permissions = list_permissions,
+    .set_permission = set_permission,
+    .caller_known = caller_known,
+    .caller_gone = caller_gone,
     .suggest = suggest,
     .feedback = feedback,
     .set_session_events = ink_app_set_session_events,

@@ -15,7 +15,7 @@
 typedef struct InkRequestObject InkRequestObject;
 typedef struct InkCall InkCall;
 
-#define INK_BUS_N_SLOTS 8u
+#define INK_BUS_N_SLOTS 16u
 
 struct InkBus {
     sd_bus *bus;
@@ -33,13 +33,17 @@ struct InkBus {
     uint32_t told_window;
 };
 
-/* A vtable's handlers are this: it finds the method by name and runs it for a known caller. */
+/* A vtable's handlers are this: it finds the method by name and runs it for a known caller that has
+ * the permission; who has it not is refused before an argument is read. */
 typedef struct InkBusMethod {
     const char *member;
+    InkPermission
+        permission; /* docs/dbus-api.md 15; stands before `run`, so that no row forgets it */
     int (*run)(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr);
 } InkBusMethod;
 
-extern const InkBusMethod ink_manager_methods[], ink_text_methods[], ink_recommendation_methods[];
+extern const InkBusMethod ink_manager_methods[], ink_permission_methods[], ink_text_methods[],
+    ink_recommendation_methods[];
 extern const sd_bus_vtable ink_manager_vtable[], ink_text_vtable[], ink_recommendation_vtable[],
     ink_memory_vtable[];
 
@@ -47,6 +51,11 @@ extern const sd_bus_vtable ink_manager_vtable[], ink_text_vtable[], ink_recommen
 int ink_bus_on_method(sd_bus_message *m, void *userdata, sd_bus_error *reterr);
 /* Sees Properties.Set before the vtables do: see memory.c. */
 int ink_memory_filter(sd_bus_message *m, void *userdata, sd_bus_error *reterr);
+/* -EACCES with words that name the permission and how it is given. */
+INK_MUST_CHECK int ink_bus_check_permission(InkBus *b, const InkCallerEntry *who,
+                                            InkPermission permission, InkError *reterr);
+/* Of INK_PERMISSION_TEXT on, in order; NULL-terminated. */
+extern const char *const ink_permission_words[];
 /* Words of Manager.Features; NULL-terminated. */
 extern const char *const ink_bus_features[];
 

@@ -21,6 +21,7 @@ static const struct {
     const sd_bus_vtable *vtable;
 } interfaces[] = {
     {INK_BUS_MANAGER, ink_manager_methods, ink_manager_vtable},
+    {INK_BUS_MANAGER, ink_permission_methods, NULL}, /* in the vtable above */
     {INK_BUS_TEXT, ink_text_methods, ink_text_vtable},
     {INK_BUS_RECOMMEND, ink_recommendation_methods, ink_recommendation_vtable},
     {INK_BUS_MEMORY, NULL, ink_memory_vtable},
@@ -49,6 +50,8 @@ static int run_method(void *userdata, InkCallerEntry *who, sd_bus_message *m, sd
     const InkBusMethod *method = find_method(m);
     int r = -EOPNOTSUPP;
     if (method != NULL)
+        r = ink_bus_check_permission(b, who, method->permission, &error);
+    if (method != NULL && r >= 0)
         r = method->run(b, who, m, &error);
     if (r >= 0)
         return 1;
@@ -110,9 +113,17 @@ InkCall *ink_call_free(InkCall *c)
     return NULL;
 }
 
+static void on_caller_known(void *userdata, InkCallerEntry *who)
+{
+    InkBus *b = userdata;
+    b->ops->caller_known(b->service, &who->caller);
+}
+
 static void on_caller_gone(void *userdata, InkCallerEntry *who)
 {
     InkBus *b = userdata;
+    if (who->known && who->refusal == NULL)
+        b->ops->caller_gone(b->service, &who->caller);
     for (InkCall *c = b->calls; c != NULL; c = c->next)
         if (c->who == who)
             c->who = NULL;
@@ -137,8 +148,9 @@ void ink_bus_append_clean(InkBuffer *b, const char *text, size_t n_bytes)
 static int add_interfaces(InkBus *b)
 {
     for (size_t i = 0; i < sizeof(interfaces) / sizeof(interfaces[0]); i++)
-        INK_TRY(sd_bus_add_object_vtable(b->bus, &b->slots[b->n_slots++], INK_BUS_PATH,
-                                         interfaces[i].interface, interfaces[i].vtable, b));
+        if (interfaces[i].vtable != NULL)
+            INK_TRY(sd_bus_add_object_vtable(b->bus, &b->slots[b->n_slots++], INK_BUS_PATH,
+                                             interfaces[i].interface, interfaces[i].vtable, b));
     INK_TRY(sd_bus_add_filter(b->bus, &b->slots[b->n_slots++], ink_memory_filter, b));
     return ink_requests_add(b);
 }
@@ -152,7 +164,7 @@ int ink_bus_new(sd_bus *bus, sd_event *event, const InkServiceOps *ops, void *se
     b->event = sd_event_ref(event);
     b->ops = ops;
     b->service = service;
-    int r = ink_callers_new(bus, on_caller_gone, b, &b->callers);
+    int r = ink_callers_new(bus, on_caller_known, on_caller_gone, b, &b->callers);
     if (r >= 0)
         r = add_interfaces(b);
     INK_CHECK(r >= 0, -r, reterr, "bus objects: %s", strerror(-r));

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "engine/base/alloc.h"
-#include "engine/base/utf8.h"
+#include "engine/base/clock.h"
 #include "ipc/bus-errors.h"
 
 #define CREDENTIALS_USEC 5000000u
@@ -20,8 +20,12 @@ typedef struct InkParkedCall {
 
 struct InkCallers {
     sd_bus *bus;
-    InkCallerGone *gone;
+    InkCallerChange *known, *gone;
     void *userdata;
+    /* Folders of processes that are on the host: our own, and the bus's, which is outside of what
+     * a unit of ours may be locked into. -1 = not there. */
+    int own_process_fd, bus_process_fd;
+    sd_bus_slot *bus_call;
     InkCallerEntry *first;
     size_t n;
 };
@@ -44,6 +48,9 @@ static void free_entry(InkCallerEntry *e)
     free_parked(e);
     sd_bus_slot_unref(e->gone_match);
     sd_bus_slot_unref(e->credentials_call);
+    sd_bus_slot_unref(e->second_call);
+    if (e->pidfd >= 0)
+        close(e->pidfd);
     free(e);
 }
 
@@ -59,15 +66,35 @@ static void remove_entry(InkCallers *c, InkCallerEntry *e)
     free_entry(e);
 }
 
-int ink_callers_new(sd_bus *bus, InkCallerGone *gone, void *userdata, InkCallers **ret)
+/* Sent first, so that it is answered before anything is asked about a caller. A bus that does not
+ * tell leaves only our own process to compare with. */
+static int on_bus_process(sd_bus_message *reply, void *userdata, sd_bus_error *reterr)
 {
-    InkCallers *c = ink_alloc_array(1, sizeof(*c));
+    InkCallers *c = userdata;
+    uint32_t pid;
+    (void)reterr;
+    if (!sd_bus_message_is_method_error(reply, NULL) && sd_bus_message_read(reply, "u", &pid) > 0 &&
+        ink_identity_open_process(pid, &c->bus_process_fd) < 0)
+        c->bus_process_fd = -1;
+    return 1;
+}
+
+int ink_callers_new(sd_bus *bus, InkCallerChange *known, InkCallerChange *gone, void *userdata,
+                    InkCallers **ret)
+{
+    _cleanup_(ink_callers_free_p) InkCallers *c = ink_alloc_array(1, sizeof(*c));
     if (c == NULL)
         return -ENOMEM;
     c->bus = bus;
+    c->known = known;
     c->gone = gone;
     c->userdata = userdata;
-    *ret = c;
+    c->bus_process_fd = -1;
+    c->own_process_fd = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    INK_TRY(sd_bus_call_method_async(
+        bus, &c->bus_call, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+        "GetConnectionUnixProcessID", on_bus_process, c, "s", "org.freedesktop.DBus"));
+    *ret = INK_TAKE(c);
     return 0;
 }
 
@@ -77,6 +104,11 @@ InkCallers *ink_callers_free(InkCallers *c)
         return NULL;
     while (c->first != NULL)
         remove_entry(c, c->first);
+    sd_bus_slot_unref(c->bus_call);
+    if (c->own_process_fd >= 0)
+        close(c->own_process_fd);
+    if (c->bus_process_fd >= 0)
+        close(c->bus_process_fd);
     free(c);
     return NULL;
 }
@@ -98,42 +130,31 @@ InkCallerEntry *ink_callers_find(InkCallers *c, const char *sender)
 
 /* ---------------------------------------------------------------- identity */
 
-static void clean_name(char *name)
+static const char other_user[] = "only the user that the service runs for may call it";
+static const char not_told[] =
+    "who made this connection cannot be told: the process ended, or gave "
+    "its connection away; connect again";
+
+typedef struct Credentials {
+    uint32_t uid, pid;
+    char label[256]; /* "" = none, or none that could be a snap's */
+    int process_fd;  /* owned by the message; -1 = this bus has none */
+} Credentials;
+
+static int read_label(sd_bus_message *reply, char out[static 256])
 {
-    for (char *p = name; *p != '\0'; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7F || *p == '/')
-            *p = '_';
-    if (name[0] == '\0' || !ink_utf8_valid(name, strlen(name)))
-        strcpy(name, "unknown");
+    const void *label;
+    size_t n;
+    INK_TRY(sd_bus_message_enter_container(reply, 'v', "ay"));
+    INK_TRY(sd_bus_message_read_array(reply, 'y', &label, &n));
+    /* A longer one, or one with a NUL inside, is kept as far as it goes and then fits nothing. */
+    snprintf(out, 256, "%.*s", n < 255 ? (int)n : 255, n != 0 ? (const char *)label : "");
+    return sd_bus_message_exit_container(reply);
 }
 
-/* The program's file name; the process name where the link is not readable. */
-static void read_app_id(uint32_t pid, char out[96])
+static int read_credentials(sd_bus_message *reply, Credentials *ret)
 {
-    char path[64], name[4096] = "";
-    snprintf(path, sizeof(path), "/proc/%u/exe", pid);
-    ssize_t n = pid != 0 ? readlink(path, name, sizeof(name) - 1) : -1;
-    if (n <= 0 && pid != 0) {
-        snprintf(path, sizeof(path), "/proc/%u/comm", pid);
-        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        n = fd >= 0 ? read(fd, name, 64) : -1;
-        if (n > 0 && name[n - 1] == '\n')
-            n--;
-    }
-    name[n > 0 ? n : 0] = '\0';
-    char *base = strrchr(name, '/');
-    base = base != NULL ? base + 1 : name;
-    char *deleted = strstr(base, " (deleted)"); /* the file was replaced while it ran */
-    if (deleted != NULL)
-        *deleted = '\0';
-    base[strnlen(base, 64)] = '\0';
-    clean_name(base);
-    snprintf(out, 96, "exe:%.80s", base);
-}
-
-static int read_credentials(sd_bus_message *reply, uint32_t *ret_uid, uint32_t *ret_pid)
-{
-    uint32_t uid = UINT32_MAX, pid = 0;
+    Credentials c = {.uid = UINT32_MAX, .process_fd = -1};
     int r = sd_bus_message_enter_container(reply, 'a', "{sv}");
     if (r < 0)
         return r;
@@ -143,23 +164,26 @@ static int read_credentials(sd_bus_message *reply, uint32_t *ret_uid, uint32_t *
         if (r <= 0)
             return -EBADMSG;
         if (strcmp(key, "UnixUserID") == 0)
-            r = sd_bus_message_read(reply, "v", "u", &uid);
+            r = sd_bus_message_read(reply, "v", "u", &c.uid);
         else if (strcmp(key, "ProcessID") == 0)
-            r = sd_bus_message_read(reply, "v", "u", &pid);
+            r = sd_bus_message_read(reply, "v", "u", &c.pid);
+        else if (strcmp(key, "ProcessFD") == 0)
+            r = sd_bus_message_read(reply, "v", "h", &c.process_fd);
+        else if (strcmp(key, "LinuxSecurityLabel") == 0)
+            r = read_label(reply, c.label);
         else
             r = sd_bus_message_skip(reply, "v");
         if (r < 0 || sd_bus_message_exit_container(reply) < 0)
             return -EBADMSG;
     }
-    *ret_uid = uid;
-    *ret_pid = pid;
+    if (r >= 0)
+        *ret = c;
     return r;
 }
 
-static int refuse(sd_bus_error *reterr)
+static int refuse(const InkCallerEntry *e, sd_bus_error *reterr)
 {
-    return sd_bus_error_set(reterr, SD_BUS_ERROR_ACCESS_DENIED,
-                            "only the user that the service runs for may call it");
+    return sd_bus_error_set(reterr, SD_BUS_ERROR_ACCESS_DENIED, e != NULL ? e->refusal : not_told);
 }
 
 /* Runs what was parked, in order. A handler may not free the entry. */
@@ -171,7 +195,7 @@ static void run_parked(InkCallers *c, InkCallerEntry *e)
     while (p != NULL) {
         InkParkedCall *next = p->next;
         sd_bus_error error = SD_BUS_ERROR_NULL;
-        int r = e->refused ? refuse(&error) : p->handler(c->userdata, e, p->m, &error);
+        int r = e->refusal != NULL ? refuse(e, &error) : p->handler(c->userdata, e, p->m, &error);
         if (sd_bus_error_is_set(&error))
             (void)sd_bus_reply_method_error(p->m, &error);
         else if (r < 0)
@@ -183,24 +207,94 @@ static void run_parked(InkCallers *c, InkCallerEntry *e)
     }
 }
 
+static int conclude(InkCallerEntry *e, const char *refusal)
+{
+    InkCallers *c = e->callers;
+    if (e->pidfd >= 0)
+        close(INK_TAKE_FD(e->pidfd));
+    e->refusal = refusal;
+    e->caller.kind = e->identity.kind;
+    e->known = true;
+    if (refusal == NULL)
+        c->known(c->userdata, e);
+    run_parked(c, e);
+    return 1;
+}
+
+/* Nothing is known of it: most likely it left. A later call asks anew. */
+static int give_up(InkCallerEntry *e)
+{
+    InkCallers *c = e->callers;
+    e->refusal = not_told;
+    run_parked(c, e);
+    remove_entry(c, e);
+    return 1;
+}
+
+static int on_second_answer(sd_bus_message *reply, void *userdata, sd_bus_error *reterr)
+{
+    InkCallerEntry *e = userdata;
+    uint32_t pid = 0;
+    (void)reterr;
+    if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "u", &pid) <= 0)
+        return give_up(e);
+    return conclude(e, pid == e->pid && ink_identity_is_alive(e->pidfd) ? NULL : not_told);
+}
+
+static int ask_again(InkCallerEntry *e)
+{
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    INK_TRY(sd_bus_message_new_method_call(e->callers->bus, &m, "org.freedesktop.DBus",
+                                           "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                           "GetConnectionUnixProcessID"));
+    INK_TRY(sd_bus_message_append(m, "s", e->sender));
+    return sd_bus_call_async(e->callers->bus, &e->second_call, m, on_second_answer, e,
+                             CREDENTIALS_USEC);
+}
+
+/* Reads who the process of e->pidfd is. */
+static int look_at_process(InkCallerEntry *e, const char *label, bool is_pinned)
+{
+    InkCallers *c = e->callers;
+    _cleanup_close_ int process_fd = -1;
+    uint64_t started_usec;
+    const int host_fds[] = {c->own_process_fd, c->bus_process_fd};
+    INK_TRY(ink_identity_open_process(e->pid, &process_fd));
+    if (!is_pinned) {
+        INK_TRY(ink_identity_started_usec(process_fd, &started_usec));
+        if (started_usec > e->called_usec || !ink_identity_has_socket(process_fd))
+            return -ESRCH;
+    }
+    ink_identity_read(process_fd, label, host_fds, 2, &e->identity);
+    /* Alive after the folder was opened: the folder was its own. */
+    return ink_identity_is_alive(e->pidfd) ? 0 : -ESRCH;
+}
+
 static int on_credentials(sd_bus_message *reply, void *userdata, sd_bus_error *reterr)
 {
     InkCallerEntry *e = userdata;
-    InkCallers *c = e->callers;
-    uint32_t uid, pid;
+    Credentials c;
     (void)reterr;
     /* The match was installed before, so that who leaves after this answer is noticed. */
-    if (sd_bus_message_is_method_error(reply, NULL) || read_credentials(reply, &uid, &pid) < 0) {
-        e->refused = true; /* most likely it left; else nobody knows who it is */
-        run_parked(c, e);
-        remove_entry(c, e);
-        return 1;
-    }
-    e->refused = uid != geteuid();
-    read_app_id(pid, e->app_id);
-    e->known = true;
-    run_parked(c, e);
-    return 1;
+    if (sd_bus_message_is_method_error(reply, NULL) || read_credentials(reply, &c) < 0)
+        return give_up(e);
+    if (c.uid != geteuid())
+        return conclude(e, other_user);
+    bool is_pinned = c.process_fd >= 0;
+    int r;
+    e->pid = c.pid;
+    if (is_pinned) {
+        e->pidfd = fcntl(c.process_fd, F_DUPFD_CLOEXEC, 3);
+        r = e->pidfd >= 0 ? ink_identity_pid_of(e->pidfd, &e->pid) : -errno;
+    } else
+        r = ink_identity_open_pidfd(e->pid, &e->pidfd);
+    if (r >= 0)
+        r = look_at_process(e, c.label[0] != '\0' ? c.label : NULL, is_pinned);
+    if (r < 0)
+        return conclude(e, not_told);
+    if (is_pinned)
+        return conclude(e, NULL);
+    return ask_again(e) < 0 ? give_up(e) : 1;
 }
 
 static int on_name_owner(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
@@ -223,7 +317,10 @@ static int new_entry(InkCallers *c, const char *sender, InkCallerEntry **ret)
     if (e == NULL)
         return -ENOMEM;
     strcpy(e->sender, sender);
-    e->caller = (InkCaller){e->sender, e->app_id, INK_CALLER_HOST};
+    e->pidfd = -1;
+    e->identity = (InkIdentity){INK_CALLER_UNKNOWN, INK_IDENTITY_UNKNOWN};
+    e->caller = (InkCaller){e->sender, e->identity.app_id, INK_CALLER_UNKNOWN};
+    e->called_usec = ink_clock_usec(CLOCK_BOOTTIME);
     e->parked_end = &e->parked;
     e->callers = c;
     snprintf(match, sizeof(match),
@@ -276,12 +373,12 @@ int ink_callers_dispatch(InkCallers *c, sd_bus_message *m, InkCallerHandler *han
     InkError error = {0};
     int r = 0;
     if (sender == NULL)
-        return refuse(reterr);
+        return refuse(NULL, reterr);
     InkCallerEntry *e = ink_callers_find(c, sender);
     if (e == NULL)
         r = new_entry(c, sender, &e);
     if (r == 0 && e->known)
-        return e->refused ? refuse(reterr) : handler(c->userdata, e, m, reterr);
+        return e->refusal != NULL ? refuse(e, reterr) : handler(c->userdata, e, m, reterr);
     if (r == 0)
         r = park(e, m, handler);
     if (r >= 0)

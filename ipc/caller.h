@@ -1,12 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright 2026 the inkling authors */
 
-/* Who is calling. The first method call of a connection is parked while one asynchronous
- * GetConnectionCredentials runs; the answer is kept until the connection leaves the bus, which is
- * noticed by one match for each known caller (a match for all would wake the service for every
- * program of the user).
+/* Who is calling. The first method call of a connection is parked while the bus is asked for its
+ * credentials and the process behind it is looked at (ipc/identity.h); the answer is kept until the
+ * connection leaves the bus, which is noticed by one match for each known caller (a match for all
+ * would wake the service for every program of the user).
  *
- * Another user id is refused. For host programs `app_id` is attribution, not a boundary.
+ *     GetConnectionCredentials -> another user: refused
+ *         ProcessFD: a pidfd that the kernel took at connect time: read, still alive: known
+ *         else: pidfd_open, read, GetConnectionUnixProcessID again: same, still alive: known
+ *
+ * A process that ended while it was looked at took its connection with it, so the second answer is
+ * an error and the pid, which another program may have by then, was not believed. A bus without
+ * ProcessFD does not tell when the connection itself outlives its process (a child has it): such
+ * ones are refused when the process is gone, began after the call came, or holds no socket.
+ *
  * Owns: entries and parked messages. Errors: -E2BIG over a bound. Thread: the loop thread. */
 #pragma once
 
@@ -14,6 +22,7 @@
 #include <systemd/sd-bus.h>
 
 #include "engine/base/cleanup.h"
+#include "ipc/identity.h"
 #include "ipc/service.h"
 
 #define INK_CALLERS_MAX        1024u /* connections known at a time */
@@ -26,22 +35,26 @@ typedef struct InkCallerEntry {
     struct InkCallerEntry *next;
     InkCaller caller; /* points to the two below */
     char sender[64];
-    char app_id[96];
-    bool known, refused;
-    size_t n_calls; /* kept messages */
+    InkIdentity identity;
+    uint32_t pid;
+    int pidfd;            /* while the second answer is awaited, else -1 */
+    uint64_t called_usec; /* since boot: the first call came */
+    bool known;
+    const char *refusal; /* why it may not call; NULL = it may */
+    size_t n_calls;      /* kept messages */
     struct InkParkedCall *parked, **parked_end;
-    sd_bus_slot *gone_match, *credentials_call;
+    sd_bus_slot *gone_match, *credentials_call, *second_call;
     InkCallers *callers;
 } InkCallerEntry;
 
 /* Runs a call whose caller is known; as an sd-bus handler. */
 typedef int InkCallerHandler(void *userdata, InkCallerEntry *who, sd_bus_message *m,
                              sd_bus_error *reterr);
-/* `who` left the bus; it is freed when this returns. */
-typedef void InkCallerGone(void *userdata, InkCallerEntry *who);
+/* `who` became known and may call, or left the bus; after the latter it is freed. */
+typedef void InkCallerChange(void *userdata, InkCallerEntry *who);
 
-INK_MUST_CHECK int ink_callers_new(sd_bus *bus, InkCallerGone *gone, void *userdata,
-                                   InkCallers **ret);
+INK_MUST_CHECK int ink_callers_new(sd_bus *bus, InkCallerChange *known, InkCallerChange *gone,
+                                   void *userdata, InkCallers **ret);
 InkCallers *ink_callers_free(InkCallers *c);
 INK_DEFINE_CLEANUP(InkCallers, ink_callers_free, ink_callers_free_p)
 

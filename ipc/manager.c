@@ -18,15 +18,29 @@ typedef struct AvailabilityOptions {
 static const InkOption availability_rows[] = {
     INK_OPTION_STRING("model", AvailabilityOptions, model, 0, 255)};
 
-static const char *const permissions[] = {"text", "recommendation", "memory", NULL};
+/* What a feature needs; the rest needs `text`. */
+static const struct {
+    const char *feature;
+    InkPermission permission;
+} needs[] = {
+    {"observe", INK_PERMISSION_MEMORY},
+    {"suggest", INK_PERMISSION_RECOMMENDATION},
+};
 
-static bool is_known_feature(const char *feature)
+/* False for what is neither a word of Features nor a permission. */
+static bool find_feature(const char *feature, InkPermission *ret_permission)
 {
+    *ret_permission = INK_PERMISSION_TEXT;
+    for (size_t i = 0; ink_permission_words[i] != NULL; i++)
+        if (strcmp(ink_permission_words[i], feature) == 0) {
+            *ret_permission = (InkPermission)(INK_PERMISSION_TEXT + i);
+            return true;
+        }
+    for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++)
+        if (strcmp(needs[i].feature, feature) == 0)
+            *ret_permission = needs[i].permission;
     for (size_t i = 0; ink_bus_features[i] != NULL; i++)
         if (strcmp(ink_bus_features[i], feature) == 0)
-            return true;
-    for (size_t i = 0; permissions[i] != NULL; i++)
-        if (strcmp(permissions[i], feature) == 0)
             return true;
     return false;
 }
@@ -51,10 +65,16 @@ static int get_availability(InkBus *b, InkCallerEntry *who, sd_bus_message *m, I
     InkServiceAvailability a = {.state = "unsupported",
                                 .reason = "this build has no feature of that name"};
     const char *feature = "";
+    InkPermission permission;
+    InkError denied = {0};
     INK_TRY(ink_options_read_string(m, "feature", &feature, reterr));
     INK_TRY(ink_options_read(m, availability_rows, INK_OPTIONS_N(availability_rows), "", &o, NULL,
                              reterr));
-    if (is_known_feature(feature)) {
+    bool is_known = find_feature(feature, &permission);
+    if (is_known && ink_bus_check_permission(b, who, permission, &denied) < 0) {
+        a = (InkServiceAvailability){.state = "denied"};
+        snprintf(a.reason, sizeof(a.reason), "%s", denied.message);
+    } else if (is_known) {
         a = (InkServiceAvailability){.state = "unsupported"};
         INK_TRY(b->ops->availability(b->service, &who->caller, feature, o.model, &a, reterr));
     }
@@ -148,12 +168,12 @@ static int list_requests(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkE
 }
 
 const InkBusMethod ink_manager_methods[] = {
-    {"GetAvailability", get_availability},
-    {"Load", load},
-    {"Unload", unload},
-    {"ListModels", list_models},
-    {"ListRequests", list_requests},
-    {NULL, NULL},
+    {"GetAvailability", INK_PERMISSION_NONE, get_availability},
+    {"Load", INK_PERMISSION_TEXT, load},
+    {"Unload", INK_PERMISSION_MANAGE, unload},
+    {"ListModels", INK_PERMISSION_TEXT, list_models},
+    {"ListRequests", INK_PERMISSION_TEXT, list_requests},
+    {NULL, INK_PERMISSION_NONE, NULL},
 };
 
 /* -------------------------------------------------------------- properties */
@@ -212,6 +232,11 @@ const sd_bus_vtable ink_manager_vtable[] = {
                              SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_NAMES("ListRequests", "a{sv}", SD_BUS_PARAM(options), "aa{sv}",
                              SD_BUS_PARAM(requests), ink_bus_on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_NAMES("ListPermissions", "", , "a(sss)", SD_BUS_PARAM(permissions),
+                             ink_bus_on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_NAMES("SetPermission", "sss",
+                             SD_BUS_PARAM(app_id) SD_BUS_PARAM(permission) SD_BUS_PARAM(decision),
+                             "", , ink_bus_on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_PROPERTY("Version", "s", get_constant, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("ApiRevision", "u", get_constant, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Features", "as", get_constant, 0, SD_BUS_VTABLE_PROPERTY_CONST),

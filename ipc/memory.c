@@ -24,6 +24,7 @@ static int set_enabled(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkErr
     const char *interface, *property, *contents = NULL;
     int enabled;
     char type;
+    INK_TRY(ink_bus_check_permission(b, who, INK_PERMISSION_MANAGE, reterr));
     int r = sd_bus_message_read(m, "ss", &interface, &property);
     INK_CHECK(r > 0, EINVAL, reterr, "the call is not readable");
     r = sd_bus_message_peek_type(m, &type, &contents);

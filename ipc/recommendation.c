@@ -311,7 +311,11 @@ static int feedback(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError 
 }
 
 const InkBusMethod ink_recommendation_methods[] = {
-    {"Suggest", suggest}, {"Feedback", feedback}, {"Observe", observe}, {NULL, NULL}};
+    {"Suggest", INK_PERMISSION_RECOMMENDATION, suggest},
+    {"Feedback", INK_PERMISSION_RECOMMENDATION, feedback},
+    {"Observe", INK_PERMISSION_MEMORY, observe},
+    {NULL, INK_PERMISSION_NONE, NULL},
+};
 
 static int get_kinds(sd_bus *bus, const char *path, const char *interface, const char *property,
                      sd_bus_message *reply, void *userdata, sd_bus_error *reterr)

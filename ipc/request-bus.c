@@ -226,7 +226,7 @@ static int append_row(InkRequestObject *r, sd_bus_message *m)
     get_task_state(r, &state, &position);
     INK_TRY(sd_bus_message_open_container(m, 'a', "{sv}"));
     INK_TRY(sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}", "path", "o", r->path, "app-id",
-                                  "s", r->owner->app_id, "kind", "s",
+                                  "s", r->owner->identity.app_id, "kind", "s",
                                   ink_request_kind_word(r->kind), "state", "s", state, "priority",
                                   "s", ink_priority_words[r->priority], "age-usec", "t",
                                   ink_clock_monotonic_usec() - r->created_usec));

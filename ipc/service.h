@@ -31,7 +31,7 @@ typedef enum InkCallerKind {
 /* Who calls. Valid for the call. */
 typedef struct InkCaller {
     const char *sender; /* unique name, ":1.42" */
-    const char *app_id; /* "exe:busctl", "org.gnome.Console", ...; never empty; the scope of rows */
+    const char *app_id; /* "exe:busctl", "org.example.App": ipc/identity.h; the scope of rows */
     InkCallerKind kind;
 } InkCaller;
 
@@ -314,10 +314,10 @@ typedef struct InkServiceState {
 } InkServiceState;
 
 typedef struct InkServiceAvailability {
-    const char *state;       /* 3.1 of docs/dbus-api.md */
-    uint32_t context_window; /* 0 = unknown, left out */
-    uint64_t estimated_usec; /* 0 = left out */
-    char reason[160];        /* "" = left out */
+    const char *state;                    /* 3.1 of docs/dbus-api.md */
+    uint32_t context_window;              /* 0 = unknown, left out */
+    uint64_t estimated_usec;              /* 0 = left out */
+    char reason[INK_ERROR_MESSAGE_BYTES]; /* "" = left out */
 } InkServiceAvailability;
 
 typedef struct InkServiceTask {
@@ -371,8 +371,8 @@ typedef struct InkServiceOps {
                                          InkPermission permission, InkDecision decision,
                                          bool allowed),
                             void *userdata, InkError *reterr);
-    /* The reply comes when the decision is on the disk and holds. -EPERM: `manage` for a sandboxed
-     * application. */
+    /* The reply comes when the decision is on the disk and holds. -EACCES: `manage` for a sandboxed
+     * application; -EINVAL: an id that no caller can have. */
     int (*set_permission)(void *service, const InkCaller *caller, const char *app_id,
                           InkPermission permission, InkDecision decision, InkDoneReply *reply,
                           void *userdata, InkError *reterr);

@@ -174,14 +174,14 @@ static int detokenize(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkErro
 }
 
 const InkBusMethod ink_text_methods[] = {
-    {"Complete", complete},
-    {"Chat", chat},
-    {"Start", start},
-    {"StartPipe", start_pipe},
-    {"CountTokens", count_tokens},
-    {"Tokenize", tokenize},
-    {"Detokenize", detokenize},
-    {NULL, NULL},
+    {"Complete", INK_PERMISSION_TEXT, complete},
+    {"Chat", INK_PERMISSION_TEXT, chat},
+    {"Start", INK_PERMISSION_TEXT, start},
+    {"StartPipe", INK_PERMISSION_TEXT, start_pipe},
+    {"CountTokens", INK_PERMISSION_TEXT, count_tokens},
+    {"Tokenize", INK_PERMISSION_TEXT, tokenize},
+    {"Detokenize", INK_PERMISSION_TEXT, detokenize},
+    {NULL, INK_PERMISSION_NONE, NULL},
 };
 
 #define FLAGS (SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_SENSITIVE)

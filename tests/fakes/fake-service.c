@@ -405,6 +405,53 @@ static int feedback(void *service, const InkCaller *caller, const char *item_id,
     return 0;
 }
 
+static bool permitted(void *service, const InkCaller *caller, InkPermission permission)
+{
+    FakeService *s = service;
+    return caller->kind == INK_CALLER_HOST &&
+           (FAKE_READ(s->shared->denied) & (1u << permission)) == 0;
+}
+
+static int list_permissions(void *service, const InkCaller *caller,
+                            void (*each)(void *userdata, const char *app_id,
+                                         InkPermission permission, InkDecision decision,
+                                         bool allowed),
+                            void *userdata, InkError *reterr)
+{
+    (void)service;
+    (void)reterr;
+    each(userdata, caller->app_id, INK_PERMISSION_TEXT, INK_DECISION_DEFAULT, true);
+    each(userdata, "org.example.One", INK_PERMISSION_MEMORY, INK_DECISION_DENY, false);
+    return 0;
+}
+
+static int set_permission(void *service, const InkCaller *caller, const char *app_id,
+                          InkPermission permission, InkDecision decision, InkDoneReply *reply,
+                          void *userdata, InkError *reterr)
+{
+    FakeShared *h = ((FakeService *)service)->shared;
+    (void)caller;
+    if (strcmp(app_id, "org.example.Bad") == 0)
+        return INK_RAISE(EACCES, reterr, "manage is never given to a sandboxed application");
+    snprintf(h->last_app_id, sizeof(h->last_app_id), "%s", app_id);
+    h->last_permission = permission;
+    h->last_decision = decision;
+    reply(userdata, NULL);
+    return 0;
+}
+
+static void caller_known(void *service, const InkCaller *caller)
+{
+    (void)caller;
+    ADD(((FakeService *)service)->shared->n_callers, 1);
+}
+
+static void caller_gone(void *service, const InkCaller *caller)
+{
+    (void)caller;
+    ADD(((FakeService *)service)->shared->n_callers, -1);
+}
+
 static bool memory_enabled(void *service)
 {
     return ((FakeService *)service)->enabled;
@@ -440,6 +487,11 @@ static const InkServiceOps ops = {
     .observe = observe,
     .suggest = suggest,
     .feedback = feedback,
+    .permitted = permitted,
+    .list_permissions = list_permissions,
+    .set_permission = set_permission,
+    .caller_known = caller_known,
+    .caller_gone = caller_gone,
     .memory_enabled = memory_enabled,
     .set_memory_enabled = set_memory_enabled,
 };

@@ -23,9 +23,11 @@ typedef struct FakeShared {
     uint32_t n_started, n_finished, n_produced_pieces, n_cancelled[8];
     uint32_t n_events, n_feedback, n_set_enabled, n_active, n_ready;
     uint32_t last_deferred, last_n_messages, last_max_tokens, last_priority;
+    uint32_t last_permission, last_decision, n_callers;
     uint32_t store_fails; /* set by the test */
+    uint32_t denied;      /* set by the test: bits of InkPermission */
     uint64_t last_deadline_usec, last_prompt_bytes, last_seed;
-    char last_app_id[96], last_first_role[16];
+    char last_app_id[256], last_first_role[16];
 } FakeShared;
 
 #define FAKE_READ(field) __atomic_load_n(&(field), __ATOMIC_SEQ_CST)
