@@ -40,8 +40,8 @@ typedef struct InkAppEvents {
 /* Strings of the options are copied. Starts no worker. */
 INK_MUST_CHECK int ink_app_new(sd_event *event, const InkAppOptions *options, InkApp **ret,
                                InkError *reterr);
-/* The store has said whether memory is on, or that it cannot be opened: before that, what a caller
- * reads of it would be a guess. */
+/* The store has said whether memory is on and who may what, or that it cannot be opened: before
+ * that, what a caller reads of it would be a guess. */
 bool ink_app_is_ready(const InkApp *app);
 /* Ends what is left as ink_app_stop() does, then stops the store. */
 InkApp *ink_app_free(InkApp *app);
