@@ -178,7 +178,8 @@ static void model_availability(const InkApp *app, const InkModel *model,
         say(ret, "available", "");
         return;
     }
-    if (!same && ink_residency_check_pressure(app, model->name, INK_PRIORITY_INTERACTIVE, NULL) < 0) {
+    if (!same &&
+        ink_residency_check_pressure(app, model->name, INK_PRIORITY_INTERACTIVE, NULL) < 0) {
         say(ret, "memory-pressure", "memory is very short; no model is loaded now");
         return;
     }
@@ -194,9 +195,9 @@ static void model_availability(const InkApp *app, const InkModel *model,
 int ink_app_availability(void *service, const InkCaller *caller, const char *feature,
                          const char *name, InkServiceAvailability *ret, InkError *reterr)
 {
-    static const char *const with_model[] = {"complete", "chat",      "tokens", "stream",
-                                             "pipe",     "supersede", NULL};
-    static const char *const with_store[] = {"suggest", "feedback", NULL};
+    static const char *const with_model[] = {"text", "complete",  "chat",    "tokens", "stream",
+                                             "pipe", "supersede", "session", NULL};
+    static const char *const with_store[] = {"recommendation", "suggest", "feedback", NULL};
     static const char *const with_memory[] = {"observe", "memory", NULL};
     InkApp *app = service;
     (void)caller;
