@@ -107,6 +107,12 @@ size_t ink_session_missing_bytes(const InkSession *s, size_t n)
     return missing * ink_kv_pool_block_bytes(s->engine->kv);
 }
 
+size_t ink_engine_cached_tokens(const InkEngine *e, InkPrefixKey key, const uint32_t *prompt,
+                                size_t n_prompt)
+{
+    return ink_prefix_cache_probe(e->prefixes, key, prompt, n_prompt).n_tokens;
+}
+
 size_t ink_engine_missing_bytes(const InkEngine *e, InkPrefixKey key, const uint32_t *prompt,
                                 size_t n_prompt, size_t n)
 {

@@ -31,7 +31,10 @@ size_t ink_session_reuse_prefix(InkSession *s, InkPrefixKey key, const uint32_t 
 void ink_session_cache_prefix(InkSession *s, InkPrefixKey key, bool has_ended);
 /* Bytes that the session still takes from the budget to grow to n tokens. */
 size_t ink_session_missing_bytes(const InkSession *s, size_t n);
-/* The same of a session that is not there yet and would begin by reusing a prefix of `prompt`. */
+/* Of a session that is not there yet and would begin by reusing a prefix of `prompt`: how much of
+ * it there is, and what it would then miss to grow to n tokens. */
+size_t ink_engine_cached_tokens(const InkEngine *e, InkPrefixKey key, const uint32_t *prompt,
+                                size_t n_prompt);
 size_t ink_engine_missing_bytes(const InkEngine *e, InkPrefixKey key, const uint32_t *prompt,
                                 size_t n_prompt, size_t n);
 

@@ -62,37 +62,7 @@ size_t ink_worker_text_piece(const char *text, size_t n_bytes, uint64_t most)
     return n;
 }
 
-/* -- from strings to tokens -------------------------------------------------------------------- */
-
-static int encode_chat(const InkEngine *e, const InkPrompt *p, InkTokens *tokens, InkError *reterr)
-{
-    size_t n = p->n_messages;
-    _cleanup_free_ InkMessage *messages = ink_alloc_array(n, sizeof(InkMessage));
-    _cleanup_free_ char *roles = ink_alloc_array(n, INK_GENERATION_MAX_ROLE_BYTES + 1);
-    INK_CHECK(messages != NULL && roles != NULL, ENOMEM, reterr, "no memory for %zu messages", n);
-    for (size_t i = 0; i < n; i++) {
-        const InkWireString *role = &p->strings[2 * i], *text = &p->strings[2 * i + 1];
-        INK_CHECK(role->n_bytes >= 1 && role->n_bytes <= INK_GENERATION_MAX_ROLE_BYTES &&
-                      memchr(role->data, 0, role->n_bytes) == NULL,
-                  EINVAL, reterr, "messages[%zu]: the role is not a name of 1..%u bytes", i,
-                  INK_GENERATION_MAX_ROLE_BYTES);
-        char *copy = roles + i * (INK_GENERATION_MAX_ROLE_BYTES + 1);
-        memcpy(copy, role->data, role->n_bytes); /* terminated: the block came zeroed */
-        messages[i] = (InkMessage){.role = copy, .text = text->data, .n_text_bytes = text->n_bytes};
-    }
-    return ink_engine_encode_chat(e, messages, n, p->whole, tokens, reterr);
-}
-
-int ink_prompt_encode(const InkEngine *e, const InkPrompt *p, InkTokens *tokens, InkError *reterr)
-{
-    if (p->n_messages != 0)
-        return encode_chat(e, p, tokens, reterr);
-    const InkWireString *s = &p->strings[0];
-    if (p->whole)
-        return ink_engine_encode_prompt(e, s->data, s->n_bytes, tokens, reterr);
-    InkTextSpan span = {.text = s->data, .n_bytes = s->n_bytes, .trusted = p->special};
-    return ink_tokenizer_encode(ink_engine_tokenizer(e), &span, 1, tokens, reterr);
-}
+/* -- the beginning ----------------------------------------------------------------------------- */
 
 /* The stream wants terminated strings; those of the frame are not. */
 static int init_stream(InkTextStream *stream, const InkWireString *stops, size_t n_stops,
@@ -114,11 +84,19 @@ static int init_stream(InkTextStream *stream, const InkWireString *stops, size_t
     return ink_text_stream_init(stream, pointers, n_stops, reterr);
 }
 
-static int check_window(InkGeneration *g, const InkEngine *e, InkError *reterr)
+static int read_prompt(InkGeneration *g, const InkEngine *e, const InkWireGenerate *frame,
+                       const InkWireBulk *bulk, InkError *reterr)
 {
-    size_t n_context = ink_engine_info(e)->n_context;
-    if (g->context_limit != 0 && g->context_limit < n_context)
-        n_context = g->context_limit;
+    InkPrompt prompt = {.strings = bulk->strings, .n_messages = frame->n_messages, .whole = true};
+    size_t n_context = ink_engine_info(e)->n_context, n_most = SIZE_MAX;
+    if (frame->context_limit != 0 && frame->context_limit < n_context)
+        n_context = frame->context_limit;
+    if (frame->overflow != INK_WIRE_OVERFLOW_ERROR) {
+        size_t quarter = n_context / 4, room = g->max_tokens < quarter ? g->max_tokens : quarter;
+        n_most = n_context - (room > 0 ? room : 1);
+    }
+    INK_TRY(ink_prompt_fit(e, &prompt, (InkWireOverflow)frame->overflow, n_most, &g->prompt,
+                           &g->cuts, reterr));
     INK_CHECK(g->prompt.n >= 1, EINVAL, reterr, "prompt: it is empty, there is nothing to go on");
     INK_CHECK(g->prompt.n < n_context, EMSGSIZE, reterr,
               "the prompt has %zu tokens, the context window has room for %zu of which one is for "
@@ -126,6 +104,7 @@ static int check_window(InkGeneration *g, const InkEngine *e, InkError *reterr)
               g->prompt.n, n_context);
     if (g->max_tokens > n_context - g->prompt.n)
         g->max_tokens = (uint32_t)(n_context - g->prompt.n); /* then the reason is LENGTH */
+    g->n_prompt = g->prompt.n;
     return 0;
 }
 
@@ -139,10 +118,11 @@ int ink_generation_new(const InkEngine *e, const InkWireGenerate *frame, const I
     INK_CHECK(g != NULL, ENOMEM, reterr, "no memory for a request");
     *g = (InkGeneration){
         .id = frame->header.id,
+        .scope = frame->scope,
         .priority = frame->priority,
+        .prefix = {.scope = frame->scope},
         .max_tokens = frame->max_tokens,
         .max_lines = frame->max_lines,
-        .context_limit = frame->context_limit,
         .credit_bytes = frame->credit_bytes,
         .arrived_usec = ink_clock_monotonic_usec(),
         .sampling = {.temperature = frame->temperature,
@@ -155,23 +135,66 @@ int ink_generation_new(const InkEngine *e, const InkWireGenerate *frame, const I
     };
     INK_TRY(ink_sampler_check(&g->sampling, reterr));
     INK_TRY(init_stream(&g->stream, bulk->strings + n_prompt, frame->n_stops, reterr));
-    InkPrompt prompt = {.strings = bulk->strings, .n_messages = frame->n_messages, .whole = true};
-    INK_TRY(ink_prompt_encode(e, &prompt, &g->prompt, reterr));
-    INK_TRY(check_window(g, e, reterr));
+    INK_TRY(read_prompt(g, e, frame, bulk, reterr));
     *ret = INK_TAKE(g);
     return 0;
+}
+
+/* What was computed may serve the next one, however this one ended. */
+static void leave_session(InkGeneration *g)
+{
+    if (g->session != NULL && g->prefix.scope != 0)
+        ink_session_cache_prefix(g->session, g->prefix, true);
+    g->session = ink_session_free(g->session);
 }
 
 InkGeneration *ink_generation_free(InkGeneration *g)
 {
     if (g == NULL)
         return NULL;
-    ink_session_free(g->session);
+    leave_session(g);
     ink_tokens_done(&g->prompt);
     ink_text_stream_done(&g->stream);
     ink_buffer_done(&g->out);
     free(g);
     return NULL;
+}
+
+size_t ink_generation_most_tokens(const InkGeneration *g)
+{
+    return g->n_prompt + g->max_tokens;
+}
+
+int ink_generation_start(InkGeneration *g, InkEngine *e, InkError *reterr)
+{
+    INK_TRY(ink_session_new(e, ink_generation_most_tokens(g), &g->session, reterr));
+    /* The last token is always computed: logits are not cached. */
+    g->n_prefilled =
+        ink_session_reuse_prefix(g->session, g->prefix, g->prompt.ids, g->prompt.n - 1);
+    if (g->started_usec == 0)
+        g->n_cached = g->n_prefilled;
+    g->state = INK_GENERATION_PREFILL;
+    return 0;
+}
+
+int ink_generation_suspend(InkGeneration *g, InkError *reterr)
+{
+    if (g->state == INK_GENERATION_DECODE) {
+        const uint32_t *tokens = ink_session_tokens(g->session);
+        size_t n_prompt = g->prompt.n;
+        int r = ink_tokens_append(&g->prompt, tokens + n_prompt,
+                                  ink_session_length(g->session) - n_prompt);
+        if (r == 0)
+            r = ink_tokens_push(&g->prompt, g->next_token);
+        if (r < 0) {
+            g->prompt.n = n_prompt;
+            return INK_RAISE(-r, reterr, "no memory for the tokens of an answer");
+        }
+    }
+    leave_session(g);
+    g->n_prefilled = 0;
+    g->state = INK_GENERATION_QUEUED;
+    return 0;
 }
 
 /* -- from logits to text ----------------------------------------------------------------------- */
@@ -190,7 +213,7 @@ static void end(InkGeneration *g, InkWireReason reason)
     g->state = INK_GENERATION_ENDING;
     g->reason = reason;
     g->ended_usec = ink_clock_monotonic_usec();
-    g->session = ink_session_free(g->session); /* its keys and values are free for others */
+    leave_session(g); /* its keys and values are free for others */
 }
 
 /* Moves fresh text to `out`, up to the newline that is one too many: true when there was one. */
@@ -255,12 +278,15 @@ int ink_generation_accept(InkGeneration *g, const InkEngine *e, InkSampler *samp
                           const float *logits, InkError *reterr)
 {
     const InkTokenizer *tokenizer = ink_engine_tokenizer(e);
-    if (g->state == INK_GENERATION_PREFILL) {
-        g->state = INK_GENERATION_DECODE;
-        g->decoding_usec = ink_clock_monotonic_usec();
-    }
     uint32_t token;
     INK_TRY(draw(g, e, sampler, logits, &token, reterr));
+    if (g->state == INK_GENERATION_PREFILL) {
+        g->state = INK_GENERATION_DECODE;
+        if (g->prefix.scope != 0) /* others with the same beginning need not wait for the end */
+            ink_session_cache_prefix(g->session, g->prefix, false);
+        if (g->decoding_usec == 0)
+            g->decoding_usec = ink_clock_monotonic_usec();
+    }
     if (ink_tokenizer_ends_generation(tokenizer, token)) {
         int r = end_with_rest(g, INK_WIRE_REASON_STOP);
         return r < 0 ? INK_RAISE(-r, reterr, "no memory for the text of an answer") : 0;
@@ -325,13 +351,17 @@ int ink_generation_send_finished(const InkGeneration *g, int socket)
     InkWireFinished f = {
         .header = {.type = INK_WIRE_FINISHED, .id = g->id},
         .reason = g->cancelled ? INK_WIRE_REASON_CANCELLED : g->reason,
-        .prompt_tokens = (uint32_t)g->prompt.n,
-        .cached_tokens = 0, /* every session begins empty */
+        .prompt_tokens = (uint32_t)g->n_prompt,
+        .cached_tokens = (uint32_t)g->n_cached,
         .output_tokens = g->n_output,
         .queue_usec = started - g->arrived_usec,
         .prefill_usec = decoding - started,
         .decode_usec = end_usec - decoding,
         .text_bytes = g->sent_bytes,
+        .engine_usec = g->engine_usec,
+        .truncated_tokens = g->cuts.n_tokens,
+        .dropped_messages = g->cuts.n_messages,
+        .lowered_priority = g->lowered_priority,
     };
     return ink_worker_send(socket, &f.header, sizeof(f), NULL, 0);
 }

@@ -6,6 +6,13 @@
  *
  *   QUEUED -> PREFILL -> DECODE -> ENDING (nothing left to compute; text waits for credit)
  *
+ * One that has to make room for a better class goes back to QUEUED, and what it has written so far
+ * is then read as a part of its prompt.
+ *
+ * Room: prompt and answer together have the context limit of the request, or the model's window.
+ * With `error` a prompt may fill all of it but one token, and the answer ends by LENGTH where the
+ * limit is. A policy that cuts leaves room for max_tokens, a quarter of the limit at most.
+ *
  * Owns: tokens, session, text. Errors: those of the engine; -EPROTO (the strings do not fit the
  * frame), -EMSGSIZE (the prompt does not fit the window), -ECONNRESET. Thread: that of its engine.
  */
@@ -14,9 +21,9 @@
 #include "engine/sampler.h"
 #include "engine/session.h"
 #include "engine/text-stream.h"
+#include "engine/worker/accounts.h"
+#include "engine/worker/prompt.h"
 #include "engine/worker/wire-io.h"
-
-#define INK_GENERATION_MAX_ROLE_BYTES 64u
 
 typedef enum InkGenerationState {
     INK_GENERATION_QUEUED,
@@ -27,17 +34,23 @@ typedef enum InkGenerationState {
 
 typedef struct InkGeneration {
     uint64_t id;
-    uint32_t priority;   /* 0 = typing .. 3 = background */
-    uint32_t max_tokens; /* 0 = the prompt is read and nothing is written */
+    uint32_t scope;
+    uint32_t priority;     /* 0 = typing .. 3 = background */
+    bool lowered_priority; /* typing to begin with */
+    InkAccount *account;   /* of its scope and class; the scheduler's */
+    uint32_t max_tokens;   /* 0 = the prompt is read and nothing is written */
     uint32_t max_lines;
-    uint32_t context_limit;
     InkGenerationState state;
     bool cancelled; /* set at any time; takes effect before the next step */
     InkWireReason reason;
     InkSamplerParams sampling;
-    InkTokens prompt;
-    size_t n_prefilled;
-    size_t kv_bytes; /* set aside for it by the scheduler */
+    InkTokens prompt; /* what is read; after a suspension also what was written before */
+    size_t n_prompt;  /* tokens of the prompt itself */
+    InkPromptCuts cuts;
+    InkPrefixKey prefix; /* scope 0: shares with nobody, or must not be remembered any more */
+    size_t n_prefilled;  /* of `prompt` */
+    size_t n_cached;     /* of n_prompt, found in the prefix cache */
+    size_t n_planned;    /* rows in the step that is being planned; the scheduler's */
     InkSession *session;
     uint32_t next_token; /* DECODE: drawn, not yet stepped */
     uint32_t n_output, n_lines;
@@ -45,20 +58,9 @@ typedef struct InkGeneration {
     InkBuffer out; /* for which credit was lacking */
     uint64_t credit_bytes, sent_bytes;
     uint64_t arrived_usec, started_usec, decoding_usec, ended_usec;
-    uint64_t told_usec; /* of the last PROGRESS */
+    uint64_t engine_usec; /* its share of the steps' time */
+    uint64_t told_usec;   /* of the last PROGRESS */
 } InkGeneration;
-
-/* What a list of strings means: n_messages pairs of role and text, or one prompt. Appends to
- * tokens. `whole`: as a prompt to be answered (beginning of text, generation prompt); else the text
- * alone, with control tokens when `special`. Used by GENERATE and TOKENIZE. */
-typedef struct InkPrompt {
-    const InkWireString *strings;
-    size_t n_messages; /* 0 = strings[0] is a prompt */
-    bool whole;
-    bool special;
-} InkPrompt;
-INK_MUST_CHECK int ink_prompt_encode(const InkEngine *e, const InkPrompt *p, InkTokens *tokens,
-                                     InkError *reterr);
 
 INK_MUST_CHECK int ink_generation_new(const InkEngine *e, const InkWireGenerate *frame,
                                       const InkWireBulk *bulk, InkGeneration **ret,
@@ -68,6 +70,12 @@ INK_DEFINE_CLEANUP(InkGeneration, ink_generation_free, ink_generation_free_p)
 
 /* Whether it would take part in a step now: not parked for want of credit, and not at its end. */
 bool ink_generation_is_runnable(const InkGeneration *g);
+/* Tokens of prompt and answer together at most. */
+size_t ink_generation_most_tokens(const InkGeneration *g);
+/* QUEUED to PREFILL: takes a session, which begins with what is cached of the prompt. */
+INK_MUST_CHECK int ink_generation_start(InkGeneration *g, InkEngine *e, InkError *reterr);
+/* Back to QUEUED: gives its session away, to be started again later as if nothing had been. */
+INK_MUST_CHECK int ink_generation_suspend(InkGeneration *g, InkError *reterr);
 /* The prompt has been read, and no answer is wanted. */
 void ink_generation_end_prewarm(InkGeneration *g);
 /* Draws the next token from the logits behind its last one and takes its text; may end it. */

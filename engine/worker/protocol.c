@@ -384,7 +384,8 @@ static int on_frame(Worker *w, InkError *reterr)
     case INK_WIRE_DETOKENIZE:
         return on_detokenize(w, reterr);
     case INK_WIRE_TRIM:
-        return 0; /* no prefix outlives its request yet */
+        ink_scheduler_trim(w->scheduler, w->frame.trim.scope, w->frame.trim.keep_bytes);
+        return 0;
     }
     return INK_RAISE(EPROTO, reterr, "frame type %u is unknown", h->type);
 }

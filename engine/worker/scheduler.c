@@ -10,8 +10,13 @@
 #define MAX_GENERATIONS (INK_SCHEDULER_MAX_SESSIONS + INK_SCHEDULER_MAX_QUEUED)
 /* PROGRESS of an answer being written: enough for a bar, few beside the text itself. */
 #define PROGRESS_USEC   200000u
-/* Positions are handed out in blocks; counting in larger ones keeps on the safe side. */
-#define KV_ROUND_TOKENS 64u
+/* A turn of one application among those of its class, in rows of a prompt: small beside a step, so
+ * that several have a part of each. */
+#define QUANTUM_ROWS    32u
+/* Before anything was measured. */
+#define FIRST_ROW_USEC  1000u
+/* At admission each running request counts as so much use to come. */
+#define ADMITTED_USEC   100000u
 
 enum { TYPING, INTERACTIVE, NORMAL, BACKGROUND, N_CLASSES };
 
@@ -33,7 +38,8 @@ struct InkScheduler {
     size_t max_kv_bytes;
     InkGeneration *generations[MAX_GENERATIONS]; /* in order of arrival */
     size_t n;
-    size_t turn; /* who is served first among equals */
+    InkAccounts accounts;
+    uint64_t row_usec; /* of one row in a step, a moving average */
     InkStepRow rows[INK_MAX_STEP_ROWS];
     size_t n_rows;
     Share shares[MAX_GENERATIONS];
@@ -55,6 +61,7 @@ int ink_scheduler_new(InkEngine *e, size_t max_kv_bytes, int socket, InkSchedule
     s->engine = e;
     s->socket = socket;
     s->max_kv_bytes = max_kv_bytes != 0 ? max_kv_bytes : INK_ENGINE_DEFAULT_KV_BYTES;
+    s->row_usec = FIRST_ROW_USEC;
     INK_TRY(ink_sampler_new(ink_engine_info(e)->n_vocab, &s->sampler, reterr));
     *ret = INK_TAKE(s);
     return 0;
@@ -104,6 +111,34 @@ int ink_scheduler_credit(InkScheduler *s, uint64_t id, uint32_t more_bytes, InkE
     return 0;
 }
 
+/* Into the books of its class, out of those it was in. */
+static void move_to_class(InkScheduler *s, InkGeneration *g, uint32_t class)
+{
+    if (g->account != NULL)
+        ink_accounts_leave(&s->accounts, g->account);
+    g->priority = class;
+    g->account = ink_accounts_enter(&s->accounts, g->scope, class);
+}
+
+/* Typing is short, since all others stand back for it; what is not short is no typing. */
+static bool is_too_long_for_typing(const InkScheduler *s, const InkGeneration *g)
+{
+    if (g->priority != TYPING)
+        return false;
+    if (g->state != INK_GENERATION_QUEUED)
+        return g->state == INK_GENERATION_DECODE && g->n_output >= INK_SCHEDULER_TYPING_TOKENS;
+    size_t n_cached = ink_engine_cached_tokens(s->engine, g->prefix, g->prompt.ids, g->prompt.n);
+    return g->prompt.n - n_cached > INK_SCHEDULER_TYPING_PROMPT_TOKENS;
+}
+
+static void lower_typing(InkScheduler *s, InkGeneration *g)
+{
+    if (!is_too_long_for_typing(s, g))
+        return;
+    g->lowered_priority = true;
+    move_to_class(s, g, INTERACTIVE);
+}
+
 int ink_scheduler_add(InkScheduler *s, InkGeneration **g, InkError *reterr)
 {
     size_t n_queued = 0, need;
@@ -111,20 +146,31 @@ int ink_scheduler_add(InkScheduler *s, InkGeneration **g, InkError *reterr)
         n_queued += s->generations[i]->state == INK_GENERATION_QUEUED;
     INK_CHECK(n_queued < INK_SCHEDULER_MAX_QUEUED && s->n < MAX_GENERATIONS, EBUSY, reterr,
               "%u requests are queued already", INK_SCHEDULER_MAX_QUEUED);
-    size_t n_tokens = (*g)->prompt.n + (*g)->max_tokens;
-    n_tokens += KV_ROUND_TOKENS - n_tokens % KV_ROUND_TOKENS;
-    INK_CHECK(ink_size_mul(n_tokens, ink_engine_info(s->engine)->kv_bytes_per_token, &need) &&
-                  need <= s->max_kv_bytes,
-              ENOMEM, reterr, "%zu tokens need more key and value memory than the limit of %zu MiB",
-              n_tokens, s->max_kv_bytes >> 20);
-    (*g)->kv_bytes = need;
+    size_t n_tokens = ink_generation_most_tokens(*g);
+    const InkPrefixKey nothing = {0};
+    need = ink_engine_missing_bytes(s->engine, nothing, NULL, 0, n_tokens);
+    INK_CHECK(need <= s->max_kv_bytes, ENOMEM, reterr,
+              "%zu tokens need more key and value memory than the limit of %zu MiB", n_tokens,
+              s->max_kv_bytes >> 20);
+    move_to_class(s, *g, (*g)->priority);
+    lower_typing(s, *g);
     s->generations[s->n++] = INK_TAKE(*g);
     return 0;
 }
 
+void ink_scheduler_trim(InkScheduler *s, uint32_t scope, size_t keep_bytes)
+{
+    for (size_t i = 0; i < s->n && keep_bytes == 0; i++)
+        if (scope == 0 || s->generations[i]->scope == scope)
+            s->generations[i]->prefix.scope = 0; /* nor is it remembered when it ends */
+    ink_engine_trim(s->engine, scope, keep_bytes);
+}
+
 static void drop(InkScheduler *s, size_t index)
 {
-    ink_generation_free(s->generations[index]);
+    InkGeneration *g = s->generations[index];
+    ink_accounts_leave(&s->accounts, g->account);
+    ink_generation_free(g);
     memmove(&s->generations[index], &s->generations[index + 1],
             (s->n - index - 1) * sizeof(s->generations[0]));
     s->n--;
@@ -135,6 +181,7 @@ static int fail(InkScheduler *s, InkGeneration *g, int code, const char *message
     for (size_t i = 0; i < s->n; i++)
         if (s->generations[i] == g) {
             uint64_t id = g->id;
+            g->prefix.scope = 0; /* what went wrong is not handed on */
             drop(s, i);
             return ink_worker_send_failed(s->socket, id, code, message);
         }
@@ -145,41 +192,104 @@ static int fail(InkScheduler *s, InkGeneration *g, int code, const char *message
 
 static bool has_place(const InkScheduler *s, const InkGeneration *g)
 {
-    size_t n_running = 0, kv_bytes = 0;
-    for (size_t i = 0; i < s->n; i++) {
+    size_t n_running = 0;
+    for (size_t i = 0; i < s->n; i++)
         n_running += ink_generation_is_runnable(s->generations[i]);
-        /* One at its end, whose text waits for its reader, has no session any more. */
-        if (s->generations[i]->session != NULL)
-            kv_bytes += s->generations[i]->kv_bytes;
-    }
-    return n_running < max_running_of_class[g->priority] &&
-           g->kv_bytes <= s->max_kv_bytes - kv_bytes;
+    return n_running < max_running_of_class[g->priority];
 }
 
-/* The best class first, then who came first; behind one that does not fit nobody of its class or a
- * lower one slips in, else small requests would keep a large one waiting for ever. */
+/* Whether all that run and this one can grow to their longest. Shared blocks count once, and those
+ * that are only cached not at all. */
+static bool has_memory(const InkScheduler *s, const InkGeneration *g)
+{
+    size_t promised = ink_engine_kv_bytes(s->engine);
+    for (size_t i = 0; i < s->n; i++) { /* one at its end has no session any more */
+        const InkGeneration *at = s->generations[i];
+        if (at->session != NULL)
+            promised += ink_session_missing_bytes(at->session, ink_generation_most_tokens(at));
+    }
+    promised += ink_engine_missing_bytes(s->engine, g->prefix, g->prompt.ids, g->prompt.n - 1,
+                                         ink_generation_most_tokens(g));
+    return promised <= s->max_kv_bytes;
+}
+
+static uint64_t claim_of(const InkScheduler *s, const InkGeneration *g)
+{
+    uint64_t claim = g->account->used_usec;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->generations[i]->account == g->account && s->generations[i]->session != NULL)
+            claim += ADMITTED_USEC;
+    return claim;
+}
+
+/* The best class first, then the application that has used least, then who came first. Behind one
+ * that does not fit nobody of its class or a lower one slips in, else small requests would keep a
+ * large one waiting for ever. */
 static InkGeneration *next_queued(const InkScheduler *s)
 {
     InkGeneration *best = NULL;
     for (size_t i = 0; i < s->n; i++) {
         InkGeneration *g = s->generations[i];
         if (g->state == INK_GENERATION_QUEUED && !g->cancelled &&
-            (best == NULL || g->priority < best->priority))
+            (best == NULL || g->priority < best->priority ||
+             (g->priority == best->priority && claim_of(s, g) < claim_of(s, best))))
             best = g;
     }
-    return best != NULL && has_place(s, best) ? best : NULL;
+    return best;
+}
+
+/* Whether it would fit if all of lower classes made room; each counted as if it shared nothing. */
+static bool fits_above_others(const InkScheduler *s, const InkGeneration *g)
+{
+    const InkPrefixKey nothing = {0};
+    size_t promised = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        const InkGeneration *at = s->generations[i];
+        if (at == g || (at->session != NULL && at->priority <= g->priority))
+            promised += ink_engine_missing_bytes(s->engine, nothing, NULL, 0,
+                                                 ink_generation_most_tokens(at));
+    }
+    return promised <= s->max_kv_bytes;
+}
+
+/* Who holds memory in a class below this one's: of the worst class, the one that came last. */
+static InkGeneration *find_victim(const InkScheduler *s, const InkGeneration *g)
+{
+    InkGeneration *victim = NULL;
+    for (size_t i = 0; i < s->n; i++) {
+        InkGeneration *at = s->generations[i];
+        if (at->session != NULL && at->priority > g->priority &&
+            (victim == NULL || at->priority >= victim->priority))
+            victim = at;
+    }
+    return victim;
+}
+
+static int suspend(InkScheduler *s, InkGeneration *g)
+{
+    InkError e = {0};
+    int r = ink_generation_suspend(g, &e);
+    if (r < 0)
+        return fail(s, g, -r, e.message);
+    return ink_generation_send_progress(g, s->socket); /* it waits again */
 }
 
 static int admit(InkScheduler *s)
 {
-    for (InkGeneration *g = next_queued(s); g != NULL; g = next_queued(s)) {
+    for (InkGeneration *g = next_queued(s); g != NULL && has_place(s, g); g = next_queued(s)) {
         InkError e = {0};
-        int r = ink_session_new(s->engine, g->prompt.n + g->max_tokens, &g->session, &e);
+        if (!has_memory(s, g)) {
+            InkGeneration *victim = fits_above_others(s, g) ? find_victim(s, g) : NULL;
+            if (victim == NULL)
+                break;
+            INK_TRY(suspend(s, victim));
+            continue;
+        }
+        int r = ink_generation_start(g, s->engine, &e);
         if (r < 0) {
             INK_TRY(fail(s, g, -r, e.message));
             continue;
         }
-        g->state = INK_GENERATION_PREFILL;
     }
     for (size_t i = 0; i < s->n; i++)
         if (s->generations[i]->state == INK_GENERATION_QUEUED && s->generations[i]->told_usec == 0)
@@ -250,23 +360,49 @@ static bool reads_in_class(const InkGeneration *g, uint32_t class)
            ink_generation_is_runnable(g);
 }
 
-/* Shares `budget` rows equally; what one does not need goes to those after it. */
+static size_t rows_left(const InkGeneration *g)
+{
+    return g->prompt.n - g->n_prefilled - g->n_planned;
+}
+
+/* Whether a has had less than b so far: its application, and then itself. */
+static bool comes_before(const InkScheduler *s, const InkGeneration *a, const InkGeneration *b)
+{
+    uint64_t of_a = a->account->used_usec + a->account->planned_usec;
+    uint64_t of_b = b->account->used_usec + b->account->planned_usec;
+    if (a->account != b->account && of_a != of_b)
+        return of_a < of_b;
+    return a->engine_usec + a->n_planned * s->row_usec <
+           b->engine_usec + b->n_planned * s->row_usec;
+}
+
+/* Whose turn it is; NULL when there is nothing left to read. */
+static InkGeneration *next_reader(const InkScheduler *s, uint32_t class)
+{
+    InkGeneration *next = NULL;
+    for (size_t i = 0; i < s->n; i++) {
+        InkGeneration *g = s->generations[i];
+        if (reads_in_class(g, class) && rows_left(g) > 0 &&
+            (next == NULL || comes_before(s, g, next)))
+            next = g;
+    }
+    return next;
+}
+
+/* Hands out `budget` rows in small turns, always to the application that has used least engine
+ * time, those of this step included. */
 static size_t plan_prefill_class(InkScheduler *s, uint32_t class, size_t budget)
 {
-    size_t n_readers = 0;
-    for (size_t i = 0; i < s->n; i++)
-        n_readers += reads_in_class(s->generations[i], class);
-    for (size_t i = 0; i < s->n && budget != 0 && n_readers != 0; i++) {
-        InkGeneration *g = s->generations[(i + s->turn) % s->n];
-        if (!reads_in_class(g, class))
-            continue;
-        size_t equal = (budget + n_readers - 1) / n_readers;
-        size_t left = g->prompt.n - g->n_prefilled;
-        size_t n_rows = left < equal ? left : equal;
-        add_share(s, g, n_rows);
+    for (InkGeneration *g; budget > 0 && (g = next_reader(s, class)) != NULL;) {
+        size_t n_rows = rows_left(g) < QUANTUM_ROWS ? rows_left(g) : QUANTUM_ROWS;
+        n_rows = n_rows < budget ? n_rows : budget;
+        g->n_planned += n_rows;
+        g->account->planned_usec += n_rows * s->row_usec;
         budget -= n_rows;
-        n_readers--;
     }
+    for (size_t i = 0; i < s->n; i++)
+        if (s->generations[i]->n_planned > 0 && s->generations[i]->priority == class)
+            add_share(s, s->generations[i], s->generations[i]->n_planned);
     return budget;
 }
 
@@ -275,12 +411,15 @@ static void plan(InkScheduler *s)
     uint32_t best = best_class(s);
     s->n_rows = 0;
     s->n_shares = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        s->generations[i]->n_planned = 0;
+        s->generations[i]->account->planned_usec = 0;
+    }
     plan_decode(s, best);
     size_t budget = s->n_rows == 0 ? INK_MAX_STEP_ROWS : INK_SCHEDULER_SHARED_ROWS;
     uint32_t last = best == TYPING ? TYPING : best == BACKGROUND ? BACKGROUND : NORMAL;
     for (uint32_t class = best; class <= last && budget != 0; class ++)
         budget = plan_prefill_class(s, class, budget);
-    s->turn++;
 }
 
 /* -- the step ---------------------------------------------------------------------------------- */
@@ -331,9 +470,24 @@ static int take_rows(InkScheduler *s, const Share *share)
         ink_generation_end_prewarm(g);
         return 0;
     }
+    lower_typing(s, g);
     if (before == INK_GENERATION_PREFILL || now - g->told_usec >= PROGRESS_USEC)
         return ink_generation_send_progress(g, s->socket);
     return 0;
+}
+
+/* Also for a step that was given up: its time is gone. */
+static void charge(InkScheduler *s, const Share *shares, size_t n_shares, uint64_t usec)
+{
+    size_t n_rows = 0;
+    for (size_t i = 0; i < n_shares; i++)
+        n_rows += shares[i].n_rows;
+    for (size_t i = 0; i < n_shares; i++) {
+        uint64_t part = usec * shares[i].n_rows / n_rows;
+        shares[i].g->engine_usec += part;
+        shares[i].g->account->used_usec += part;
+    }
+    s->row_usec = (7 * s->row_usec + usec / n_rows) / 8;
 }
 
 /* Outcome INK_STEP_CANCELLED: nothing has changed. A batch that fails as a whole is tried again one
@@ -345,9 +499,11 @@ static int run_shares(InkScheduler *s, const Share *shares, size_t n_shares)
     InkError e = {0};
     s->stepping = shares;
     s->n_stepping = n_shares;
+    uint64_t begin = ink_clock_monotonic_usec();
     int r = ink_engine_step(s->engine, s->rows + first, last->first_row + last->n_rows - first,
                             gives_up, s, &e);
     s->n_stepping = 0;
+    charge(s, shares, n_shares, ink_clock_monotonic_usec() - begin);
     if (r == INK_STEP_CANCELLED)
         return s->failure < 0 ? s->failure : r;
     if (r < 0 && n_shares == 1)

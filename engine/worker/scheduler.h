@@ -6,14 +6,18 @@
  *
  * Order. Answers being written share each step, whatever their class, so that nobody waits for
  * another's long answer; only background stands back while any other class can run. Prompts are
- * read in strict order of class, in equal shares within a class, and in short pieces while somebody
- * writes, so that the writing stays even. While a typing request runs, no other class reads: it is
- * short by the broker's rule (dbus-api.md 16). Admission is by class, then by arrival; a few places
- * are kept for the better classes, so that a full worker still takes in a typing request.
+ * read in strict order of class, and in short pieces while somebody writes, so that the writing
+ * stays even. Within a class the rows of a step, and admission, go to the application (scope) that
+ * has used least engine time so far (accounts.h). While a typing request runs, no other class
+ * reads; one that is not short runs as interactive from then on, and its FINISHED says so. A few
+ * places are kept for the better classes, so that a full worker still takes in a typing request.
  * An answer whose credit is used up is parked: it has no row and no place until CREDIT comes.
  *
  * Keys and values are set aside at admission for the longest answer that may come, so that no
- * answer dies half-way for want of memory; who does not fit waits.
+ * answer dies half-way for want of memory; who does not fit waits. Blocks that several use count
+ * once, and cached ones are free for the asking. When a better class does not fit, the worst one
+ * below it goes back to the queue; its keys and values stay cached while memory allows, so that it
+ * goes on where it was.
  *
  * Owns: generations given to it, a sampler. Borrows the engine and the socket. Errors: -ECONNRESET
  * and other errors of the socket, -ENOMEM; what goes wrong with one answer ends that one with
@@ -23,13 +27,16 @@
 #include "engine/worker/generation.h"
 
 /* Beyond this the shares are too small to be of use; the memory of one more is small. */
-#define INK_SCHEDULER_MAX_SESSIONS   16u
+#define INK_SCHEDULER_MAX_SESSIONS         16u
 /* As on the bus: 64 in all wait, `Busy` beyond (dbus-api.md 16). */
-#define INK_SCHEDULER_MAX_QUEUED     64u
+#define INK_SCHEDULER_MAX_QUEUED           64u
 /* Prompt rows of a step in which somebody writes: bounds the gap between two tokens. */
-#define INK_SCHEDULER_SHARED_ROWS    128u
+#define INK_SCHEDULER_SHARED_ROWS          128u
+/* What a typing request may have as such: new tokens, and tokens of its prompt to be read. */
+#define INK_SCHEDULER_TYPING_TOKENS        32u
+#define INK_SCHEDULER_TYPING_PROMPT_TOKENS 512u
 /* Half of what the frames promise (500 ms), so that a slow layer does not break the promise. */
-#define INK_SCHEDULER_HEARTBEAT_USEC 250000u
+#define INK_SCHEDULER_HEARTBEAT_USEC       250000u
 
 typedef struct InkScheduler InkScheduler;
 
@@ -45,6 +52,8 @@ INK_DEFINE_CLEANUP(InkScheduler, ink_scheduler_free, ink_scheduler_free_p)
 /* Takes the generation over (*g becomes NULL), or answers -EBUSY (queue full), -ENOMEM (would never
  * fit) and leaves it with the caller. */
 INK_MUST_CHECK int ink_scheduler_add(InkScheduler *s, InkGeneration **g, InkError *reterr);
+/* As the frame TRIM says. */
+void ink_scheduler_trim(InkScheduler *s, uint32_t scope, size_t keep_bytes);
 bool ink_scheduler_has(const InkScheduler *s, uint64_t id);
 /* Both ignore an id that is not there. */
 void ink_scheduler_cancel(InkScheduler *s, uint64_t id);

@@ -3,144 +3,7 @@
 
 /* The scheduler by direct calls, with the toy model: what is in a step, and what ends, parks and
  * cancels an answer. The loop around it is test-protocol.c's. */
-#include "answers.h"
-
-#include "engine/base/alloc.h"
-#include "engine/base/clock.h"
-#include "engine/worker/scheduler.h"
-
-#define TOY_WINDOW 512
-
-static int wire[2]; /* ours, the scheduler's */
-static InkEngine *engine;
-static InkScheduler *scheduler;
-static uint64_t writer_seed; /* answers "hello and" with 64 tokens */
-
-static uint64_t find_seed(const char *prompt, uint32_t max_tokens, bool newline, size_t n);
-
-static int setup(void **state)
-{
-    (void)state;
-    InkError e = {0};
-    InkEngineOptions options = {.n_threads = 2, .pack_cache_fd = -1};
-    int fd = open_toy("toy-llama.gguf");
-    assert_int_equal(ink_engine_open(fd, &options, &engine, &e), 0);
-    close(fd);
-    writer_seed = find_seed("hello and", 64, false, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    engine = ink_engine_close(engine);
-    return 0;
-}
-
-static void begin(size_t max_kv_bytes)
-{
-    InkError e = {0};
-    clear_answers();
-    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, wire), 0);
-    assert_int_equal(ink_scheduler_new(engine, max_kv_bytes, wire[1], &scheduler, &e), 0);
-}
-
-static void finish(void)
-{
-    scheduler = ink_scheduler_free(scheduler);
-    assert_int_equal(ink_engine_kv_bytes(engine), 0);
-    close(wire[0]);
-    close(wire[1]);
-    clear_answers();
-}
-
-static int add_with_stop(InkWireGenerate request, const char *prompt, const char *stop, InkError *e)
-{
-    const char *const strings[] = {prompt, stop};
-    request.n_stops = stop != NULL;
-    int fd = make_bulk(strings, 1 + request.n_stops);
-    InkWireBulk bulk = INK_WIRE_BULK_INIT;
-    assert_int_equal(ink_wire_bulk_map(fd, &bulk, e), 0);
-    close(fd);
-    _cleanup_(ink_generation_free_p) InkGeneration *g = NULL;
-    int r = ink_generation_new(engine, &request, &bulk, &g, e);
-    ink_wire_bulk_done(&bulk);
-    return r < 0 ? r : ink_scheduler_add(scheduler, &g, e);
-}
-
-static void add(InkWireGenerate request, const char *prompt)
-{
-    InkError e = {0};
-    int r = add_with_stop(request, prompt, NULL, &e);
-    if (r < 0)
-        fail_msg("request %u: %s", (unsigned)request.header.id, e.message);
-}
-
-static void drain(void)
-{
-    while (receive_answer(wire[0], MSG_DONTWAIT))
-        ;
-}
-
-static void settle(void)
-{
-    assert_int_equal(ink_scheduler_settle(scheduler), 0);
-    drain();
-}
-
-static void step(InkSchedulerPoll *poll, void *userdata)
-{
-    InkError e = {0};
-    assert_int_equal(ink_scheduler_step(scheduler, poll, userdata, &e), 0);
-    drain();
-}
-
-static void run_to_end(void)
-{
-    settle();
-    while (ink_scheduler_is_runnable(scheduler))
-        step(NULL, NULL);
-}
-
-/* The answer of one request that has the scheduler to itself; freed by the caller. */
-static char *answer_alone(InkWireGenerate request, const char *prompt)
-{
-    begin(0);
-    add(request, prompt);
-    run_to_end();
-    assert_true(answers[request.header.id].ended);
-    assert_false(answers[request.header.id].failed);
-    char *text = strdup(text_of(request.header.id));
-    finish();
-    return text;
-}
-
-/* The n-th seed whose answer to `prompt` is long and, if asked for, has a newline in it: the toy
- * draws the end token at random too. */
-static uint64_t find_seed(const char *prompt, uint32_t max_tokens, bool newline, size_t n)
-{
-    for (uint64_t seed = 1; seed < 5000; seed++) {
-        begin(0);
-        add(make_request(1, seed, max_tokens), prompt);
-        run_to_end();
-        bool good = answers[1].finished.output_tokens == max_tokens &&
-                    (!newline || strchr(text_of(1), '\n') != NULL);
-        finish();
-        if (good && n-- == 0)
-            return seed;
-    }
-    fail_msg("no seed gives a long answer");
-    return 0;
-}
-
-static char *long_prompt(size_t n_words)
-{
-    static char text[8192];
-    text[0] = '\0';
-    for (size_t i = 0; i < n_words && strlen(text) < sizeof(text) - 16; i++)
-        snprintf(text + strlen(text), 16, "w%zu ", i % 90);
-    return text;
-}
+#include "scheduler-fixture.h"
 
 /* -- together ---------------------------------------------------------------------------------- */
 
@@ -591,7 +454,7 @@ static void test_scheduler_waits_for_key_and_value_memory(void **state)
 static void test_scheduler_ended_answer_frees_its_keys_and_values(void **state)
 {
     (void)state;
-    begin(100 * ink_engine_info(engine)->kv_bytes_per_token);
+    begin(64 * ink_engine_info(engine)->kv_bytes_per_token); /* room for one of these at a time */
     InkWireGenerate parked = make_request(1, 3, 1);
     parked.credit_bytes = 0;
     parked.temperature = 0.0f;
