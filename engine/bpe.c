@@ -11,15 +11,10 @@
 
 #define NO_SYMBOL UINT32_MAX
 
-typedef struct InkBpeSymbol {
+typedef struct Symbol {
     uint32_t id;
     uint32_t previous, next; /* NO_SYMBOL at the ends */
-} InkBpeSymbol;
-
-typedef struct Heap {
-    uint64_t *items; /* rank << 32 | index of the left symbol: the smallest merges first */
-    size_t n;
-} Heap;
+} Symbol;
 
 static size_t slot_of(const InkBpe *b, uint64_t key)
 {
@@ -76,73 +71,20 @@ static const InkBpeMerge *find_merge(const InkBpe *b, uint32_t left, uint32_t ri
     return NULL;
 }
 
-static void heap_push(Heap *h, uint64_t item)
-{
-    size_t at = h->n++;
-    while (at > 0 && h->items[(at - 1) / 2] > item) {
-        h->items[at] = h->items[(at - 1) / 2];
-        at = (at - 1) / 2;
-    }
-    h->items[at] = item;
-}
-
-static uint64_t heap_pop(Heap *h)
-{
-    uint64_t top = h->items[0], item = h->items[--h->n];
-    size_t at = 0;
-    for (size_t child = 1; child < h->n; child = 2 * at + 1) {
-        if (child + 1 < h->n && h->items[child + 1] < h->items[child])
-            child++;
-        if (h->items[child] >= item)
-            break;
-        h->items[at] = h->items[child];
-        at = child;
-    }
-    h->items[at] = item;
-    return top;
-}
-
-static int scratch_reserve(InkBpeScratch *s, size_t n_bytes)
-{
-    if (n_bytes <= s->capacity)
-        return 0;
-    size_t capacity = n_bytes < 256 ? 256 : n_bytes, n_items;
-    if (!ink_size_mul(capacity, 2, &n_items))
-        return -ENOMEM;
-    InkBpeSymbol *symbols = ink_realloc_array(s->symbols, capacity, sizeof(InkBpeSymbol));
-    if (symbols == NULL)
-        return -ENOMEM;
-    s->symbols = symbols;
-    /* A pair for each neighbours at the start, and each of the n - 1 merges takes one item out and
-     * puts at most two in. */
-    uint64_t *heap = ink_realloc_array(s->heap, n_items, sizeof(uint64_t));
-    if (heap == NULL)
-        return -ENOMEM;
-    s->heap = heap;
-    s->capacity = capacity;
-    return 0;
-}
-
-void ink_bpe_scratch_done(InkBpeScratch *s)
-{
-    free(s->symbols);
-    free(s->heap);
-    *s = (InkBpeScratch){0};
-}
-
-static void push_pair(const InkBpe *b, const InkBpeSymbol *symbols, Heap *heap, uint32_t left)
+static void push_pair(const InkBpe *b, const Symbol *symbols, InkMergeScratch *s, uint32_t left)
 {
     if (left == NO_SYMBOL || symbols[left].next == NO_SYMBOL)
         return;
     const InkBpeMerge *m = find_merge(b, symbols[left].id, symbols[symbols[left].next].id);
     if (m != NULL)
-        heap_push(heap, (uint64_t)m->rank << 32 | left);
+        ink_merge_push(s, (uint64_t)m->rank << 32 | left);
 }
 
-static void merge_all(const InkBpe *b, InkBpeSymbol *symbols, Heap *heap)
+static void merge_all(const InkBpe *b, InkMergeScratch *s)
 {
-    while (heap->n > 0) {
-        uint64_t item = heap_pop(heap);
+    Symbol *symbols = s->symbols;
+    while (s->n_heap > 0) {
+        uint64_t item = ink_merge_pop(s);
         uint32_t left = (uint32_t)item, right = symbols[left].next;
         if (symbols[left].id == NO_SYMBOL || right == NO_SYMBOL)
             continue;
@@ -155,23 +97,23 @@ static void merge_all(const InkBpe *b, InkBpeSymbol *symbols, Heap *heap)
         if (symbols[right].next != NO_SYMBOL)
             symbols[symbols[right].next].previous = left;
         symbols[right].id = NO_SYMBOL;
-        push_pair(b, symbols, heap, symbols[left].previous);
-        push_pair(b, symbols, heap, left);
+        push_pair(b, symbols, s, symbols[left].previous);
+        push_pair(b, symbols, s, left);
     }
 }
 
-int ink_bpe_encode(const InkBpe *b, const char *piece, size_t n_bytes, InkBpeScratch *scratch,
+int ink_bpe_encode(const InkBpe *b, const char *piece, size_t n_bytes, InkMergeScratch *scratch,
                    InkTokens *tokens)
 {
     if (n_bytes >= NO_SYMBOL)
         return -E2BIG;
-    INK_TRY(scratch_reserve(scratch, n_bytes));
-    InkBpeSymbol *symbols = scratch->symbols;
+    INK_TRY(ink_merge_reserve(scratch, n_bytes, sizeof(Symbol)));
+    Symbol *symbols = scratch->symbols;
     uint32_t n = 0;
     for (size_t i = 0; i < n_bytes; i++) {
         uint32_t id = b->byte_ids[(uint8_t)piece[i]];
         if (id != UINT32_MAX) {
-            symbols[n] = (InkBpeSymbol){id, n - 1, n + 1}; /* n - 1 wraps to NO_SYMBOL */
+            symbols[n] = (Symbol){id, n - 1, n + 1}; /* n - 1 wraps to NO_SYMBOL */
             n++;
         }
     }
@@ -179,10 +121,9 @@ int ink_bpe_encode(const InkBpe *b, const char *piece, size_t n_bytes, InkBpeScr
         return 0;
     symbols[n - 1].next = NO_SYMBOL;
 
-    Heap heap = {scratch->heap, 0};
     for (uint32_t i = 0; i + 1 < n; i++)
-        push_pair(b, symbols, &heap, i);
-    merge_all(b, symbols, &heap);
+        push_pair(b, symbols, scratch, i);
+    merge_all(b, scratch);
 
     for (uint32_t i = 0; i != NO_SYMBOL; i = symbols[i].next)
         INK_TRY(ink_tokens_push(tokens, symbols[i].id));

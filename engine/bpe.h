@@ -4,11 +4,12 @@
 /* Byte-pair merging of one piece: symbols start as bytes; the pair of the lowest rank merges first,
  * of equal ranks the leftmost. O(n log n) in the bytes of the piece, so that a megabyte without a
  * space stays harmless.
- * Owns: ink_bpe_done() frees the table, ink_bpe_scratch_done() the scratch.
+ * Owns: ink_bpe_done() frees the table.
  * Errors: -ENOMEM, -E2BIG (tokens full), -EBADMSG (ink_bpe_add). Thread: a built table is
  * immutable; one scratch, one thread. Source: Sennrich et al. 2016, 1508.07909. */
 #pragma once
 
+#include "engine/merge-heap.h"
 #include "engine/tokens.h"
 
 typedef struct InkBpeMerge {
@@ -23,12 +24,6 @@ typedef struct InkBpe {
     uint32_t byte_ids[256]; /* UINT32_MAX: the vocabulary has no token for this byte */
 } InkBpe;
 
-typedef struct InkBpeScratch {
-    struct InkBpeSymbol *symbols;
-    uint64_t *heap;
-    size_t capacity; /* bytes of a piece that fit */
-} InkBpeScratch;
-
 /* Room for n merges; every byte without a token. */
 INK_MUST_CHECK int ink_bpe_init(InkBpe *b, size_t n_merges);
 void ink_bpe_done(InkBpe *b);
@@ -38,5 +33,4 @@ INK_MUST_CHECK int ink_bpe_add(InkBpe *b, uint32_t left, uint32_t right, uint32_
                                uint32_t id);
 /* Appends the ids of one piece. Bytes that have no token are left out, as Hugging Face does. */
 INK_MUST_CHECK int ink_bpe_encode(const InkBpe *b, const char *piece, size_t n_bytes,
-                                  InkBpeScratch *scratch, InkTokens *tokens);
-void ink_bpe_scratch_done(InkBpeScratch *s);
+                                  InkMergeScratch *scratch, InkTokens *tokens);

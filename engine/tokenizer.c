@@ -5,12 +5,12 @@
 #include <string.h>
 
 #include "engine/base/alloc.h"
-#include "engine/bpe.h"
-#include "engine/pre-tokenizer.h"
+#include "engine/byte-level.h"
 #include "engine/sort.h"
+#include "engine/spm.h"
+#include "engine/tokenizer-model.h"
 #include "engine/vocabulary.h"
 
-#define MAX_MERGES     (4u << 20)
 #define MAX_TEXT_BYTES ((size_t)16 << 20)
 
 /* Tokens that are matched as text before anything is split, in order of their bytes, so that the
@@ -22,8 +22,7 @@ typedef struct Matched {
 
 struct InkTokenizer {
     InkVocabulary vocabulary;
-    InkBpe bpe;
-    const InkPreTokenizer *pre;
+    InkTokenizerModel *model;
     /* Control and unknown tokens count only where the template speaks. User-defined ones
      * ("<think>", runs of blanks) are ordinary text for which the training had one id: Hugging Face
      * splits them wherever they stand, so they match in both. */
@@ -36,18 +35,16 @@ struct InkTokenizer {
 
 static bool text_less(const void *userdata, uint32_t a, uint32_t b)
 {
-    const InkVocabulary *v = userdata;
-    const InkVocabularyToken *x = &v->tokens[a], *y = &v->tokens[b];
-    size_t n = x->n_text_bytes < y->n_text_bytes ? x->n_text_bytes : y->n_text_bytes;
-    int order = memcmp(x->text, y->text, n);
+    InkGgufString x = ink_vocabulary_piece(userdata, a), y = ink_vocabulary_piece(userdata, b);
+    int order = memcmp(x.text, y.text, x.n_bytes < y.n_bytes ? x.n_bytes : y.n_bytes);
     if (order != 0)
         return order < 0;
-    return x->n_text_bytes != y->n_text_bytes ? x->n_text_bytes < y->n_text_bytes : a < b;
+    return x.n_bytes != y.n_bytes ? x.n_bytes < y.n_bytes : a < b;
 }
 
 static bool is_matched(const InkVocabularyToken *t, bool trusted)
 {
-    if (t->n_text_bytes == 0)
+    if (t->n_piece_bytes == 0)
         return false;
     return t->type == INK_TOKEN_USER_DEFINED ||
            (trusted && (t->type == INK_TOKEN_CONTROL || t->type == INK_TOKEN_UNKNOWN));
@@ -55,16 +52,13 @@ static bool is_matched(const InkVocabularyToken *t, bool trusted)
 
 static int build_matched(Matched *m, const InkVocabulary *v, bool trusted, InkError *reterr)
 {
+    m->ids = ink_alloc_array(v->n_others, sizeof(uint32_t));
+    INK_CHECK(m->ids != NULL, ENOMEM, reterr, "out of memory for %zu special tokens", v->n_others);
     size_t n = 0;
-    for (size_t i = 0; i < v->n; i++)
-        n += is_matched(&v->tokens[i], trusted);
-    m->ids = ink_alloc_array(n, sizeof(uint32_t));
-    INK_CHECK(m->ids != NULL, ENOMEM, reterr, "out of memory for %zu special tokens", n);
-    n = 0;
-    for (size_t i = 0; i < v->n; i++)
-        if (is_matched(&v->tokens[i], trusted)) {
-            m->ids[n++] = (uint32_t)i;
-            m->first[(uint8_t)v->tokens[i].text[0] + 1]++;
+    for (size_t i = 0; i < v->n_others; i++)
+        if (is_matched(&v->tokens[v->others[i]], trusted)) {
+            m->ids[n++] = v->others[i];
+            m->first[(uint8_t)ink_vocabulary_piece(v, v->others[i]).text[0] + 1]++;
         }
     for (size_t b = 1; b <= 256; b++)
         m->first[b] += m->first[b - 1];
@@ -72,88 +66,28 @@ static int build_matched(Matched *m, const InkVocabulary *v, bool trusted, InkEr
     return 0;
 }
 
-static bool is_control(const InkTokenizer *t, uint32_t id)
-{
-    return id < t->vocabulary.n && (t->vocabulary.tokens[id].type == INK_TOKEN_CONTROL ||
-                                    t->vocabulary.tokens[id].type == INK_TOKEN_UNKNOWN);
-}
+/* A tokenizer model is a row here and a file. */
+static const struct {
+    const char *name; /* tokenizer.ggml.model */
+    InkTokenizerModelOpen *open;
+} models[] = {
+    {"gpt2", ink_byte_level_open},
+    {"llama", ink_spm_open},
+};
 
-/* Neither a byte nor a merge may become a control token: what a user wrote never does. */
-static void fill_byte_ids(InkTokenizer *t)
+static int find_model(const InkGguf *g, InkTokenizerModelOpen **ret, InkError *reterr)
 {
-    for (unsigned byte = 0; byte < 256; byte++) {
-        char text[2];
-        size_t n = ink_vocabulary_byte_text((uint8_t)byte, text);
-        uint32_t id = ink_vocabulary_find(&t->vocabulary, text, n, "", 0);
-        t->bpe.byte_ids[byte] = is_control(t, id) ? INK_TOKEN_NONE : id;
-    }
-}
-
-/* Most vocabularies list the results of merges in the merges' order, so the id after the last one
- * is worth a look before the table. */
-static uint32_t find_result(const InkVocabulary *v, uint32_t last, InkGgufString left,
-                            InkGgufString right)
-{
-    if (last < v->n - 1 && !v->has_twins &&
-        ink_vocabulary_is(v, last + 1, left.text, left.n_bytes, right.text, right.n_bytes))
-        return last + 1;
-    return ink_vocabulary_find(v, left.text, left.n_bytes, right.text, right.n_bytes);
-}
-
-static int add_merge(InkTokenizer *t, InkGgufString merge, size_t rank, uint32_t *last,
-                     InkError *reterr)
-{
-    const InkVocabulary *v = &t->vocabulary;
-    const char *space = merge.n_bytes > 2 ? memchr(merge.text + 1, ' ', merge.n_bytes - 2) : NULL;
-    INK_CHECK(space != NULL && merge.n_bytes <= 2 * INK_VOCABULARY_MAX_TOKEN_BYTES + 1, EBADMSG,
-              reterr, "tokenizer.ggml.merges: merge %zu is not two tokens and a space", rank);
-    InkGgufString a = {merge.text, (size_t)(space - merge.text)};
-    InkGgufString b = {space + 1, merge.n_bytes - a.n_bytes - 1};
-    uint32_t left = ink_vocabulary_find(v, a.text, a.n_bytes, "", 0);
-    uint32_t right = ink_vocabulary_find(v, b.text, b.n_bytes, "", 0);
-    uint32_t whole = find_result(v, *last, a, b);
-    *last = whole;
-    INK_CHECK(left != INK_TOKEN_NONE && right != INK_TOKEN_NONE && whole != INK_TOKEN_NONE, EBADMSG,
-              reterr, "tokenizer.ggml.merges: merge %zu has a %s that is no token", rank,
-              left == INK_TOKEN_NONE    ? "left half"
-              : right == INK_TOKEN_NONE ? "right half"
-                                        : "result");
-    INK_CHECK(!is_control(t, whole), EBADMSG, reterr,
-              "tokenizer.ggml.merges: merge %zu makes a control token", rank);
-    INK_CHECK(ink_bpe_add(&t->bpe, left, right, (uint32_t)rank, whole) == 0, EBADMSG, reterr,
-              "tokenizer.ggml.merges: the pairs collide in the table around merge %zu", rank);
-    return 0;
-}
-
-static int load_merges(InkTokenizer *t, const InkGguf *g, InkError *reterr)
-{
-    InkGgufArray merges;
-    INK_TRY(ink_gguf_get_array(g, "tokenizer.ggml.merges", INK_GGUF_STRING, &merges, reterr));
-    INK_CHECK(merges.n <= MAX_MERGES, EBADMSG, reterr,
-              "tokenizer.ggml.merges has %zu elements, the limit is %u", merges.n, MAX_MERGES);
-    INK_CHECK(ink_bpe_init(&t->bpe, merges.n) == 0, ENOMEM, reterr, "out of memory for %zu merges",
-              merges.n);
-    size_t cursor = 0;
-    uint32_t last = INK_TOKEN_NONE;
-    for (size_t i = 0; i < merges.n; i++)
-        INK_TRY(add_merge(t, ink_gguf_array_next_string(&merges, &cursor), i, &last, reterr));
-    fill_byte_ids(t);
-    return 0;
-}
-
-static int load_kind(InkTokenizer *t, const InkGguf *g, InkError *reterr)
-{
-    InkGgufString model, pre;
-    INK_TRY(ink_gguf_get_string(g, "tokenizer.ggml.model", NULL, &model, reterr));
-    INK_CHECK(model.n_bytes == 4 && memcmp(model.text, "gpt2", 4) == 0, EOPNOTSUPP, reterr,
-              "tokenizer.ggml.model \"%s\" is not supported, only \"gpt2\"",
-              ink_gguf_shown(model).text);
-    INK_TRY(ink_gguf_get_string(g, "tokenizer.ggml.pre", NULL, &pre, reterr));
-    t->pre = ink_pre_tokenizer_find(pre.text, pre.n_bytes);
-    INK_CHECK(t->pre != NULL, EOPNOTSUPP, reterr,
-              "tokenizer.ggml.pre \"%s\" is not supported, only %s", ink_gguf_shown(pre).text,
-              ink_pre_tokenizer_names());
-    return 0;
+    InkGgufString name;
+    INK_TRY(ink_gguf_get_string(g, "tokenizer.ggml.model", NULL, &name, reterr));
+    for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++)
+        if (strlen(models[i].name) == name.n_bytes &&
+            memcmp(models[i].name, name.text, name.n_bytes) == 0) {
+            *ret = models[i].open;
+            return 0;
+        }
+    return INK_RAISE(EOPNOTSUPP, reterr,
+                     "tokenizer.ggml.model \"%s\" is not supported, only gpt2, llama",
+                     ink_gguf_shown(name).text);
 }
 
 /* INK_TOKEN_NONE when the key is not there. */
@@ -166,9 +100,9 @@ static int special_id(const InkTokenizer *t, const InkGguf *g, const char *key, 
 
 static int load_special_ids(InkTokenizer *t, const InkGguf *g, InkError *reterr)
 {
-    static const char *const checked[] = {
-        "tokenizer.ggml.unknown_token_id", "tokenizer.ggml.padding_token_id",
-        "tokenizer.ggml.seperator_token_id", "tokenizer.ggml.mask_token_id"};
+    static const char *const checked[] = {"tokenizer.ggml.padding_token_id",
+                                          "tokenizer.ggml.seperator_token_id",
+                                          "tokenizer.ggml.mask_token_id"};
     static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                        "tokenizer.ggml.eom_token_id"};
     uint32_t id;
@@ -181,7 +115,7 @@ static int load_special_ids(InkTokenizer *t, const InkGguf *g, InkError *reterr)
         if (id != INK_TOKEN_NONE)
             t->vocabulary.tokens[id].ends_generation = true;
     }
-    INK_TRY(ink_gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &t->pre->adds_bos, &t->adds_bos,
+    INK_TRY(ink_gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &t->model->adds_bos, &t->adds_bos,
                               reterr));
     t->adds_bos = t->adds_bos && t->bos != INK_TOKEN_NONE;
     return 0;
@@ -191,9 +125,10 @@ int ink_tokenizer_new(const InkGguf *g, InkTokenizer **ret, InkError *reterr)
 {
     _cleanup_(ink_tokenizer_free_p) InkTokenizer *t = ink_alloc_array(1, sizeof(InkTokenizer));
     INK_CHECK(t != NULL, ENOMEM, reterr, "out of memory for the tokenizer");
-    INK_TRY(load_kind(t, g, reterr));
+    InkTokenizerModelOpen *open_model = NULL;
+    INK_TRY(find_model(g, &open_model, reterr));
     INK_TRY(ink_vocabulary_init(&t->vocabulary, g, reterr));
-    INK_TRY(load_merges(t, g, reterr));
+    INK_TRY(open_model(&t->vocabulary, g, &t->model, reterr));
     INK_TRY(load_special_ids(t, g, reterr));
     INK_TRY(build_matched(&t->trusted, &t->vocabulary, true, reterr));
     INK_TRY(build_matched(&t->untrusted, &t->vocabulary, false, reterr));
@@ -206,7 +141,8 @@ InkTokenizer *ink_tokenizer_free(InkTokenizer *t)
     if (t == NULL)
         return NULL;
     ink_vocabulary_done(&t->vocabulary);
-    ink_bpe_done(&t->bpe);
+    if (t->model != NULL)
+        t->model->ops->free(t->model);
     free(t->trusted.ids);
     free(t->untrusted.ids);
     free(t);
@@ -218,12 +154,15 @@ InkTokenizer *ink_tokenizer_free(InkTokenizer *t)
 typedef struct Encoding {
     const InkTokenizer *t;
     InkTokens *tokens;
-    InkBpeScratch scratch;
+    const char *text, *end; /* of all spans */
+    InkMergeScratch scratch;
 } Encoding;
+
+typedef int EncodeStretch(Encoding *e, const char *text, size_t n_bytes);
 
 static void encoding_done(Encoding *e)
 {
-    ink_bpe_scratch_done(&e->scratch);
+    ink_merge_scratch_done(&e->scratch);
 }
 
 /* First of ids[low..high) whose byte at `depth` is not below `byte`; all of them share the bytes
@@ -233,7 +172,7 @@ static uint32_t lower_bound(const InkVocabulary *v, const uint32_t *ids, uint32_
 {
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if ((uint8_t)v->tokens[ids[middle]].text[depth] < byte)
+        if ((uint8_t)ink_vocabulary_piece(v, ids[middle]).text[depth] < byte)
             low = middle + 1;
         else
             high = middle;
@@ -249,9 +188,9 @@ static uint32_t longest_match(const InkVocabulary *v, const Matched *m, const ch
     uint32_t found = INK_TOKEN_NONE;
     for (size_t depth = 1; low < high; depth++) {
         /* Shorter texts sort first, so those that end here stand at the front. */
-        if (v->tokens[m->ids[low]].n_text_bytes == depth) {
+        if (v->tokens[m->ids[low]].n_piece_bytes == depth) {
             found = m->ids[low];
-            while (low < high && v->tokens[m->ids[low]].n_text_bytes == depth)
+            while (low < high && v->tokens[m->ids[low]].n_piece_bytes == depth)
                 low++;
         }
         if (depth == n_bytes)
@@ -263,61 +202,65 @@ static uint32_t longest_match(const InkVocabulary *v, const Matched *m, const ch
     return found;
 }
 
-/* A piece that is a token as it stands, for the families whose merges do not count then. */
-static uint32_t whole_piece(const InkVocabulary *v, const char *piece, size_t n_bytes)
+/* Encodes text[*pending..end) up to the last token that matches in text[at..end), and moves
+ * *pending behind it. */
+static int cut_matches(Encoding *e, const Matched *m, const char *text, size_t at, size_t end,
+                       size_t *pending, EncodeStretch *encode)
 {
-    char text[INK_VOCABULARY_MAX_TOKEN_BYTES];
-    size_t n = 0;
-    if (n_bytes > sizeof(text) / 2)
-        return INK_TOKEN_NONE;
-    for (size_t i = 0; i < n_bytes; i++)
-        n += ink_vocabulary_byte_text((uint8_t)piece[i], text + n);
-    uint32_t id = ink_vocabulary_find(v, text, n, "", 0);
-    /* Its text may be a control token's: no text but a template's becomes one. */
-    return id != INK_TOKEN_NONE && v->tokens[id].type == INK_TOKEN_NORMAL ? id : INK_TOKEN_NONE;
-}
-
-static int encode_text(Encoding *e, const char *text, size_t n_bytes)
-{
-    const InkTokenizer *t = e->t;
-    while (n_bytes > 0) {
-        size_t n = t->pre->next(text, n_bytes);
-        uint32_t whole =
-            t->pre->ignores_merges ? whole_piece(&t->vocabulary, text, n) : INK_TOKEN_NONE;
-        if (whole != INK_TOKEN_NONE)
-            INK_TRY(ink_tokens_push(e->tokens, whole));
-        else
-            INK_TRY(ink_bpe_encode(&t->bpe, text, n, &e->scratch, e->tokens));
-        text += n;
-        n_bytes -= n;
+    const InkVocabulary *v = &e->t->vocabulary;
+    while (at < end) {
+        uint32_t id = longest_match(v, m, text + at, end - at);
+        if (id == INK_TOKEN_NONE) {
+            at++;
+            continue;
+        }
+        INK_TRY(encode(e, text + *pending, at - *pending));
+        INK_TRY(ink_tokens_push(e->tokens, id));
+        at += v->tokens[id].n_piece_bytes;
+        *pending = at;
     }
     return 0;
 }
 
-/* `text`: all spans one after the other. A border is a change of trust: spans of one author are one
- * text, in which Hugging Face would match as well. */
-static int encode_spans(Encoding *e, const char *text, const InkTextSpan *spans, size_t n_spans)
+static int encode_plain(Encoding *e, const char *text, size_t n_bytes)
 {
-    const InkVocabulary *v = &e->t->vocabulary;
+    const InkTokenizer *t = e->t;
+    if (n_bytes == 0)
+        return 0;
+    return t->model->ops->encode(t->model, &t->vocabulary, text, n_bytes, &e->scratch, e->tokens);
+}
+
+/* Text that the model writes in another way may hold user-defined tokens only then. */
+static int encode_stretch(Encoding *e, const char *text, size_t n_bytes)
+{
+    const InkTokenizerModel *m = e->t->model;
+    _cleanup_free_ char *other = NULL;
+    size_t n_other = 0, pending = 0;
+    if (n_bytes == 0 || m->ops->rewrite == NULL)
+        return encode_plain(e, text, n_bytes);
+    int r = m->ops->rewrite(m, text, n_bytes, text == e->text, text + n_bytes == e->end, &other,
+                            &n_other);
+    if (r <= 0)
+        return r < 0 ? r : encode_plain(e, text, n_bytes);
+    /* The space that was added stays outside: nobody wrote it. */
+    size_t at = m->adds_space ? 1 : 0;
+    INK_TRY(cut_matches(e, &e->t->untrusted, other, at, n_other, &pending, encode_plain));
+    return encode_plain(e, other + pending, n_other - pending);
+}
+
+/* A border is a change of trust: spans of one author are one text, in which Hugging Face would
+ * match as well. */
+static int encode_spans(Encoding *e, const InkTextSpan *spans, size_t n_spans)
+{
     size_t pending = 0, at = 0, end = 0;
-    for (size_t i = 0; i < n_spans;) {
+    for (size_t i = 0; i < n_spans; at = end) {
         bool trusted = spans[i].trusted;
         const Matched *m = trusted ? &e->t->trusted : &e->t->untrusted;
         for (; i < n_spans && spans[i].trusted == trusted; i++)
             end += spans[i].n_bytes;
-        while (at < end) {
-            uint32_t id = longest_match(v, m, text + at, end - at);
-            if (id == INK_TOKEN_NONE) {
-                at++;
-                continue;
-            }
-            INK_TRY(encode_text(e, text + pending, at - pending));
-            INK_TRY(ink_tokens_push(e->tokens, id));
-            at += v->tokens[id].n_text_bytes;
-            pending = at;
-        }
+        INK_TRY(cut_matches(e, m, e->text, at, end, &pending, encode_stretch));
     }
-    return encode_text(e, text + pending, end - pending);
+    return encode_stretch(e, e->text + pending, end - pending);
 }
 
 static int join_spans(const InkTextSpan *spans, size_t n_spans, size_t n_bytes, char **ret,
@@ -350,7 +293,9 @@ int ink_tokenizer_encode(const InkTokenizer *t, const InkTextSpan *spans, size_t
         INK_TRY(join_spans(spans, n_spans, n_bytes, &joined, reterr));
 
     size_t n_before = tokens->n;
-    int r = encode_spans(&e, joined != NULL ? joined : spans[0].text, spans, n_spans);
+    e.text = joined != NULL ? joined : spans[0].text;
+    e.end = e.text + n_bytes;
+    int r = encode_spans(&e, spans, n_spans);
     if (r < 0)
         tokens->n = n_before;
     if (r == -E2BIG)
@@ -365,25 +310,37 @@ int ink_tokenizer_piece(const InkTokenizer *t, uint32_t id, bool special, const 
 {
     if (id >= t->vocabulary.n)
         return -EINVAL;
-    const InkVocabularyToken *token = &t->vocabulary.tokens[id];
-    bool shown = special || token->type == INK_TOKEN_NORMAL || token->type == INK_TOKEN_BYTE ||
-                 token->type == INK_TOKEN_USER_DEFINED;
-    *ret = token->piece;
-    *ret_n_bytes = shown ? token->n_piece_bytes : 0;
+    InkGgufString piece = ink_vocabulary_piece(&t->vocabulary, id);
+    uint8_t type = t->vocabulary.tokens[id].type;
+    bool shown = special || type == INK_TOKEN_NORMAL || type == INK_TOKEN_BYTE ||
+                 type == INK_TOKEN_USER_DEFINED;
+    *ret = piece.text;
+    *ret_n_bytes = shown ? piece.n_bytes : 0;
     return 0;
 }
 
-int ink_tokenizer_decode(const InkTokenizer *t, const uint32_t *ids, size_t n, bool special,
-                         InkBuffer *text, InkError *reterr)
+/* Does encoding put a space between `previous` and `id`? */
+static bool is_space_added(const InkTokenizer *t, uint32_t previous, uint32_t id)
+{
+    const InkVocabularyToken *tokens = t->vocabulary.tokens;
+    if (!t->model->adds_space || tokens[id].type != INK_TOKEN_NORMAL)
+        return false;
+    return previous >= t->vocabulary.n || tokens[previous].type == INK_TOKEN_CONTROL ||
+           tokens[previous].type == INK_TOKEN_USER_DEFINED;
+}
+
+int ink_tokenizer_decode(const InkTokenizer *t, uint32_t previous, const uint32_t *ids, size_t n,
+                         bool special, InkBuffer *text, InkError *reterr)
 {
     for (size_t i = 0; i < n; i++)
         INK_CHECK(ids[i] < t->vocabulary.n, EINVAL, reterr,
                   "token %zu is %u, the vocabulary has %zu", i, ids[i], t->vocabulary.n);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; previous = ids[i++]) {
         const char *piece;
         size_t n_bytes;
         INK_TRY(ink_tokenizer_piece(t, ids[i], special, &piece, &n_bytes));
-        ink_buffer_append(text, piece, n_bytes);
+        size_t skip = n_bytes != 0 && piece[0] == ' ' && is_space_added(t, previous, ids[i]);
+        ink_buffer_append(text, piece + skip, n_bytes - skip);
     }
     INK_CHECK(ink_buffer_status(text) == 0, ENOMEM, reterr, "out of memory while decoding");
     return 0;
@@ -411,7 +368,7 @@ bool ink_tokenizer_adds_bos(const InkTokenizer *t)
 
 bool ink_tokenizer_is_control(const InkTokenizer *t, uint32_t id)
 {
-    return is_control(t, id);
+    return id < t->vocabulary.n && t->vocabulary.tokens[id].type == INK_TOKEN_CONTROL;
 }
 
 bool ink_tokenizer_ends_generation(const InkTokenizer *t, uint32_t id)

@@ -9,7 +9,7 @@
  * the user; a vocabulary in which a byte or a merge makes a control token cannot change that.
  * User-defined tokens, which Hugging Face splits wherever they stand, match in everybody's text.
  *
- * Models: "gpt2" (byte-level BPE); the pre-tokenizers are the closed set of pre-tokenizer.h, and an
+ * Models: "gpt2" (byte-level.h) with the closed set of pre-tokenizer.h, and "llama" (spm.h); an
  * unknown name is refused, since a wrong one costs quality in silence.
  * Owns: everything it needs is copied or points into the GGUF bytes, which must outlive it.
  * Errors: -EBADMSG (vocabulary not sound), -ENOMEM, -E2BIG (more than INK_TOKENS_MAX ids).
@@ -39,17 +39,21 @@ InkTokenizer *ink_tokenizer_free(InkTokenizer *t);
 INK_DEFINE_CLEANUP(InkTokenizer, ink_tokenizer_free, ink_tokenizer_free_p)
 
 /* Appends the ids of `spans`; bytes that are not UTF-8 are encoded as the bytes they are, and
- * bytes for which the vocabulary has no token are left out, as Hugging Face does. No
- * beginning-of-text token is added: see ink_tokenizer_adds_bos(). */
+ * bytes for which the vocabulary has no token become its unknown token or, without one, are left
+ * out, as in Hugging Face. No beginning-of-text token is added: see ink_tokenizer_adds_bos(). */
 INK_MUST_CHECK int ink_tokenizer_encode(const InkTokenizer *t, const InkTextSpan *spans,
                                         size_t n_spans, InkTokens *tokens, InkError *reterr);
-/* The bytes of one token, borrowed; a part of a character is possible. Control tokens are empty
- * unless `special`. An id outside the vocabulary is -EINVAL. */
+/* The bytes of one token, borrowed; a part of a character is possible. Control, unknown and unused
+ * tokens are empty unless `special`. An id outside the vocabulary is -EINVAL. */
 INK_MUST_CHECK int ink_tokenizer_piece(const InkTokenizer *t, uint32_t id, bool special,
                                        const char **ret, size_t *ret_n_bytes);
-/* Appends the text of all ids; -EINVAL names the index of a bad one. */
-INK_MUST_CHECK int ink_tokenizer_decode(const InkTokenizer *t, const uint32_t *ids, size_t n,
-                                        bool special, InkBuffer *text, InkError *reterr);
+/* Appends the text of all ids; -EINVAL names the index of a bad one. `previous`: the id before
+ * them, INK_TOKEN_NONE where the text starts. Spaces that encoding added (add_space_prefix) are
+ * taken away there, so that the text of a prompt and that of its continuation make the whole text.
+ */
+INK_MUST_CHECK int ink_tokenizer_decode(const InkTokenizer *t, uint32_t previous,
+                                        const uint32_t *ids, size_t n, bool special,
+                                        InkBuffer *text, InkError *reterr);
 
 size_t ink_tokenizer_n_vocab(const InkTokenizer *t);
 /* INK_TOKEN_NONE when the file names none. */

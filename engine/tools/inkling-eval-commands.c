@@ -61,7 +61,8 @@ int ink_eval_detokenize(InkEvalRun *run, InkError *reterr)
     INK_TRY(vocabulary_open(&v, run, reterr));
     INK_TRY(ink_eval_read_input(run, &input, reterr));
     INK_TRY(ink_eval_parse_ids(input.data, input.size_bytes, &ids, reterr));
-    INK_TRY(ink_tokenizer_decode(v.tokenizer, ids.ids, ids.n, run->special, &text, reterr));
+    INK_TRY(ink_tokenizer_decode(v.tokenizer, INK_TOKEN_NONE, ids.ids, ids.n, run->special, &text,
+                                 reterr));
     ink_buffer_append_str(&line, "{\"text\":");
     ink_buffer_json_string(&line, text.data, text.size_bytes);
     ink_buffer_printf(&line, ",\"valid_utf8\":%s}",
@@ -364,8 +365,9 @@ int ink_eval_greedy(InkEvalRun *run, InkError *reterr)
     INK_TRY(open_engine(run, &e, reterr));
     INK_TRY(read_tokens(run, e, &ids, reterr));
     INK_TRY(continue_greedily(e, &ids, run->n_tokens, &drawn, &why, reterr));
-    INK_TRY(ink_tokenizer_decode(ink_engine_tokenizer(e), drawn.ids, drawn.n, run->special, &text,
-                                 reterr));
+    uint32_t previous = ids.n != 0 ? ids.ids[ids.n - 1] : INK_TOKEN_NONE;
+    INK_TRY(ink_tokenizer_decode(ink_engine_tokenizer(e), previous, drawn.ids, drawn.n,
+                                 run->special, &text, reterr));
     ink_buffer_printf(&line, "{\"prompt_tokens\":%zu,\"n\":%zu,\"ids\":", ids.n, drawn.n);
     ink_eval_append_ids(&line, drawn.ids, drawn.n);
     ink_buffer_append_str(&line, ",\"text\":");

@@ -316,7 +316,7 @@ static int decode_ids(const Worker *w, const InkWireString *bytes, bool special,
     const InkTokenizer *tokenizer = ink_engine_tokenizer(w->engine);
     _cleanup_(ink_text_stream_done) InkTextStream stream = {0};
     _cleanup_buffer_ InkBuffer raw = INK_BUFFER_INIT, whole = INK_BUFFER_INIT;
-    uint32_t ids[DECODE_CHUNK_IDS];
+    uint32_t ids[DECODE_CHUNK_IDS], previous = INK_TOKEN_NONE;
     size_t n_ids = bytes->n_bytes / sizeof(uint32_t);
     INK_TRY(ink_text_stream_init(&stream, NULL, 0, reterr));
     for (size_t at = 0, n; at < n_ids; at += n) {
@@ -327,7 +327,8 @@ static int decode_ids(const Worker *w, const InkWireString *bytes, bool special,
                       "ids[%zu] is not in the vocabulary of %zu tokens", at + i,
                       ink_tokenizer_n_vocab(tokenizer));
         ink_buffer_clear(&raw);
-        INK_TRY(ink_tokenizer_decode(tokenizer, ids, n, special, &raw, reterr));
+        INK_TRY(ink_tokenizer_decode(tokenizer, previous, ids, n, special, &raw, reterr));
+        previous = ids[n - 1];
         INK_TRY(ink_text_stream_push(&stream, raw.data != NULL ? raw.data : "", raw.size_bytes,
                                      &whole));
         INK_CHECK(whole.size_bytes <= INK_WIRE_MAX_BULK_BYTES, E2BIG, reterr,

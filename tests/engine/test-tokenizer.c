@@ -15,8 +15,8 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/clock.h"
+#include "engine/byte-level.h"
 #include "engine/tokenizer.h"
-#include "engine/vocabulary.h"
 #include "tests/engine/gguf-builder.h"
 
 /* ------------------------------------------------------------------ a small vocabulary */
@@ -62,7 +62,7 @@ static void build_small(InkBuffer *b, const Small *s)
     build_key_array(b, "tokenizer.ggml.tokens", INK_GGUF_STRING, n);
     for (unsigned byte = 0; byte < 256; byte++) {
         char text[2];
-        size_t n_bytes = ink_vocabulary_byte_text((uint8_t)byte, text);
+        size_t n_bytes = ink_byte_level_text((uint8_t)byte, text);
         build_u64(b, n_bytes);
         ink_buffer_append(b, text, n_bytes);
     }
@@ -223,7 +223,8 @@ static void test_tokenizer_keeps_bytes_that_are_not_text(void **state)
         bytes[i] = (char)(i * 7 + i / 256);
     InkTextSpan span = {bytes, sizeof(bytes), false};
     assert_int_equal(ink_tokenizer_encode(o.tokenizer, &span, 1, &ids, &error), 0);
-    assert_int_equal(ink_tokenizer_decode(o.tokenizer, ids.ids, ids.n, false, &text, &error), 0);
+    assert_int_equal(
+        ink_tokenizer_decode(o.tokenizer, INK_TOKEN_NONE, ids.ids, ids.n, false, &text, &error), 0);
     assert_int_equal(text.size_bytes, sizeof(bytes));
     assert_memory_equal(text.data, bytes, sizeof(bytes));
     opened_done(&o);
@@ -237,12 +238,15 @@ static void test_tokenizer_decodes_control_tokens_on_request(void **state)
     _cleanup_buffer_ InkBuffer text = INK_BUFFER_INIT;
     static const uint32_t ids[] = {IM_START, HELLO, THINK, IM_END}, bad[] = {1, N_SMALL};
     assert_int_equal(open_small(&o, &sound, &error), 0);
-    assert_int_equal(ink_tokenizer_decode(o.tokenizer, ids, 4, true, &text, &error), 0);
+    assert_int_equal(ink_tokenizer_decode(o.tokenizer, INK_TOKEN_NONE, ids, 4, true, &text, &error),
+                     0);
     assert_string_equal(text.data, "<|im_start|>hello<think><|im_end|>");
     ink_buffer_clear(&text);
-    assert_int_equal(ink_tokenizer_decode(o.tokenizer, ids, 4, false, &text, &error), 0);
+    assert_int_equal(
+        ink_tokenizer_decode(o.tokenizer, INK_TOKEN_NONE, ids, 4, false, &text, &error), 0);
     assert_string_equal(text.data, "hello<think>");
-    assert_int_equal(ink_tokenizer_decode(o.tokenizer, bad, 2, false, &text, &error), -EINVAL);
+    assert_int_equal(
+        ink_tokenizer_decode(o.tokenizer, INK_TOKEN_NONE, bad, 2, false, &text, &error), -EINVAL);
     assert_string_equal(error.message, "token 1 is 266, the vocabulary has 266");
     assert_string_equal(text.data, "hello<think>");
     opened_done(&o);
@@ -273,8 +277,9 @@ static void test_tokenizer_refuses_unknown_kinds(void **state)
 {
     (void)state;
     Small s = sound;
-    s.model = "llama";
-    expect_refused(s, EOPNOTSUPP, "tokenizer.ggml.model \"llama\" is not supported, only \"gpt2\"");
+    s.model = "bert";
+    expect_refused(s, EOPNOTSUPP,
+                   "tokenizer.ggml.model \"bert\" is not supported, only gpt2, llama");
     s = sound;
     s.pre = "default";
     expect_refused(s, EOPNOTSUPP, "tokenizer.ggml.pre \"default\" is not supported, only gpt-2, ");
@@ -524,7 +529,8 @@ static void check_round_trip(const InkTokenizer *t)
         ids.n = 0;
         ink_buffer_clear(&text);
         assert_int_equal(ink_tokenizer_encode(t, &span, 1, &ids, NULL), 0);
-        assert_int_equal(ink_tokenizer_decode(t, ids.ids, ids.n, true, &text, NULL), 0);
+        assert_int_equal(ink_tokenizer_decode(t, INK_TOKEN_NONE, ids.ids, ids.n, true, &text, NULL),
+                         0);
         if (text.size_bytes != n || memcmp(text.data, piece, n) != 0)
             fail_msg("token %u does not come back", id);
         if (ink_tokenizer_is_control(t, id) && (ids.n != 1 || ids.ids[0] != id))
@@ -605,7 +611,8 @@ static void check_vectors(const char *folder, const char *name)
 static void test_tokenizer_equals_the_vectors(void **state)
 {
     (void)state;
-    static const char *const names[] = {"gpt-2", "starcoder", "llama-bpe", "qwen2", "deepseek-llm"};
+    static const char *const names[] = {"gpt-2",        "starcoder", "llama-bpe", "qwen2",
+                                        "deepseek-llm", "llama-spm", "phi-3"};
     const char *folder = getenv("INKLING_VECTORS_DIR");
     if (folder == NULL || folder[0] == '\0') {
         print_message("no vectors: set INKLING_VECTORS_DIR\n");

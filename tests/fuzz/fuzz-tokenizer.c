@@ -31,7 +31,7 @@ static void check_spans(const InkTokenizer *t, const InkTextSpan *spans, size_t 
         require(any_trusted || !ink_tokenizer_is_control(t, ids.ids[i]));
         (void)ink_tokenizer_ends_generation(t, ids.ids[i]);
     }
-    require(ink_tokenizer_decode(t, ids.ids, ids.n, true, &text, &error) == 0);
+    require(ink_tokenizer_decode(t, INK_TOKEN_NONE, ids.ids, ids.n, true, &text, &error) == 0);
     ink_buffer_done(&text);
     ink_tokens_done(&ids);
 }
