@@ -48,7 +48,9 @@ static int open_template(InkEngine *e, InkError *reterr)
     InkGguf *g = e->gguf;
     InkGgufString source;
     if (!ink_gguf_has(g, "tokenizer.chat_template")) {
-        (void)INK_RAISE(EOPNOTSUPP, &e->template_error, "this model has no chat template");
+        (void)INK_RAISE(EOPNOTSUPP, &e->template_error,
+                        "the file has none, so it is a base model; use Complete, or import an "
+                        "instruction-tuned model");
         return 0;
     }
     int r = ink_gguf_get_string(g, "tokenizer.chat_template", NULL, &source, &e->template_error);

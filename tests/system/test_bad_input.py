@@ -7,7 +7,8 @@ import pathlib
 import struct
 import unittest
 
-from service import (COUNTING, MODEL_NAME, NAME, PATH, Client, Error, Service, Variant, model_file, run)
+from service import (COUNTING, MODEL_NAME, NAME, PATH, SOURCE, Client, Error, Service, Variant,
+                     model_file, run)
 
 STANDARD = "org.freedesktop.DBus.Error."
 OWN = NAME + ".Error."
@@ -95,6 +96,32 @@ class BadModelTest(unittest.TestCase):
         at = data.index(name) + len(name) + 4 + 8 + 4
         data[at:at + 8] = struct.pack("<Q", 1 << 40)
         self.refusal(lambda p: p.write_bytes(data), "ModelInvalid", ["output_norm.weight"])
+
+
+class BaseModelTest(unittest.TestCase):
+    def test_completes_but_does_not_chat(self):
+        """A file without a chat template: Chat says what the file is and what helps, Complete works."""
+        data = (SOURCE / "tests/data/toy-gemma3.gguf").read_bytes()
+        key = b"tokenizer.chat_template"
+        self.assertEqual(data.count(key), 1)
+        with Service(model=False) as s:
+            (s.models / (MODEL_NAME + ".gguf")).write_bytes(data.replace(key, b"tokenizer.chat_not_here"))
+
+            async def body():
+                async with Client(s) as c:
+                    few = {"max-tokens": Variant("u", 3)}
+                    _, result = await c.call("Text", "Complete", "sa{sv}", ["hello", few])
+                    self.assertLessEqual(result["output-tokens"].value, 3)
+                    with self.assertRaises(Error) as e:
+                        await c.call("Text", "Chat", "a(ss)a{sv}", [[["user", "hello"]], few])
+                    return e.exception
+            error = run(body())
+            self.assertEqual(error.name, STANDARD + "NotSupported", error.message)
+            for word in ("no chat template", "base model", "Complete", "instruction-tuned"):
+                self.assertIn(word, error.message)
+            r = s.inkling("chat", "hello")
+            self.assertNotEqual(r.returncode, 0)
+            self.assertIn("base model", r.stderr)
 
 
 class DescriptorsTest(unittest.TestCase):
