@@ -6,8 +6,8 @@
 
 #include "engine/base/alloc.h"
 
-/* Cutting stops when no more than this, or a 256th, could be had back. */
-#define CUT_BYTES 16u
+/* Cutting stops when no more than this part of what is kept could be had back. */
+#define CUT_PART 256u
 
 /* -- encoding ---------------------------------------------------------------------------------- */
 
@@ -187,7 +187,7 @@ static int cut_text(Cutter *c, size_t n_dropped, InkError *reterr)
     INK_CHECK(fits(c), EMSGSIZE, reterr,
               "the prompt has %zu tokens without all that may be cut, there is room for %zu",
               c->tokens->n, c->n_most);
-    while (most - least > CUT_BYTES && most - least > least / 256) {
+    while (most - least > 1 + least / CUT_PART) {
         size_t middle = least + (most - least) / 2;
         kept = keep_bytes(c, text, middle);
         INK_TRY(try_cut(c, n_dropped, &kept, reterr));
