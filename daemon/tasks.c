@@ -138,6 +138,9 @@ void ink_app_finish_cancelled(InkApp *app, InkRequest *r, const InkWireFinished 
     case INK_CANCEL_SESSION:
         (void)INK_RAISE(ECANCELED, &error, "cancelled: the session was closed");
         break;
+    case INK_CANCEL_STALLED:
+        (void)INK_RAISE(ECANCELED, &error, "cancelled: nothing was read from the pipe for long");
+        break;
     case INK_CANCEL_CALLER:
     case INK_CANCEL_GONE:
     case INK_CANCEL_PIPE:

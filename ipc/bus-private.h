@@ -28,6 +28,8 @@ struct InkBus {
     sd_bus_slot *slots[INK_BUS_N_SLOTS];
     size_t n_slots;
     bool stopping;
+    size_t kept_bytes; /* of calls that wait */
+    uint64_t last_call_usec, pipe_stall_usec;
     /* What PropertiesChanged told last. */
     char told_state[32], told_model[128];
     uint32_t told_window;
@@ -77,7 +79,8 @@ struct InkCall {
     InkBus *bus;         /* NULL after ink_bus_free() */
     InkCallerEntry *who; /* NULL when the caller left */
     sd_bus_message *m;
-    bool flag; /* for the method: see there */
+    size_t n_bytes; /* of m */
+    bool flag;      /* for the method: see there */
 };
 
 INK_MUST_CHECK int ink_call_new(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkCall **ret,
@@ -85,8 +88,13 @@ INK_MUST_CHECK int ink_call_new(InkBus *b, InkCallerEntry *who, sd_bus_message *
 /* Takes it out of all lists and frees it. */
 InkCall *ink_call_free(InkCall *c);
 INK_DEFINE_CLEANUP(InkCall, ink_call_free, ink_call_free_p)
-/* Counts a kept message of a caller; -E2BIG over the bound. */
+/* Counts a kept message of a caller that has no arguments; -E2BIG over the bound. */
 INK_MUST_CHECK int ink_caller_add_call(InkCallerEntry *who, InkError *reterr);
+/* The same for one that may be large; `ret_bytes` is for ink_caller_unkeep(). Rewinds it. */
+INK_MUST_CHECK int ink_caller_keep(InkBus *b, InkCallerEntry *who, sd_bus_message *m,
+                                   size_t *ret_bytes, InkError *reterr);
+/* `who` NULL: it left, and its counts with it; `b` NULL: the bus ended. */
+void ink_caller_unkeep(InkBus *b, InkCallerEntry *who, size_t n_bytes);
 
 /* ---------------------------------------------------------------- requests */
 

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/clock.h"
 #include "engine/base/utf8.h"
 #include "ipc/bus-private.h"
+#include "ipc/message-weight.h"
 #include "ipc/request-object.h"
 
 const char *const ink_bus_features[] = {"complete",  "chat",    "tokens",  "stream", "pipe",
@@ -77,12 +79,43 @@ int ink_caller_add_call(InkCallerEntry *who, InkError *reterr)
     return 0;
 }
 
+int ink_caller_keep(InkBus *b, InkCallerEntry *who, sd_bus_message *m, size_t *ret_bytes,
+                    InkError *reterr)
+{
+    size_t n_bytes = 0;
+    int r = ink_message_weigh(m, INK_BUS_MAX_CALL_BYTES, &n_bytes);
+    INK_CHECK(r != -E2BIG, E2BIG, reterr, "the call is larger than %u MiB",
+              INK_BUS_MAX_CALL_BYTES >> 20);
+    INK_CHECK(r >= 0, EINVAL, reterr, "the call is not readable");
+    INK_CHECK(who->kept_bytes + n_bytes <= INK_BUS_MAX_CALLER_BYTES, E2BIG, reterr,
+              "the unanswered calls of this connection hold more than %u MiB",
+              INK_BUS_MAX_CALLER_BYTES >> 20);
+    INK_CHECK(b->kept_bytes + n_bytes <= INK_BUS_MAX_KEPT_BYTES, EBUSY, reterr,
+              "the unanswered calls of all programs hold more than %u MiB",
+              INK_BUS_MAX_KEPT_BYTES >> 20);
+    INK_TRY(ink_caller_add_call(who, reterr));
+    who->kept_bytes += n_bytes;
+    b->kept_bytes += n_bytes;
+    *ret_bytes = n_bytes;
+    return 0;
+}
+
+void ink_caller_unkeep(InkBus *b, InkCallerEntry *who, size_t n_bytes)
+{
+    if (who != NULL) {
+        who->n_calls--;
+        who->kept_bytes -= n_bytes;
+    }
+    if (b != NULL)
+        b->kept_bytes -= n_bytes;
+}
+
 int ink_call_new(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkCall **ret, InkError *reterr)
 {
     INK_CHECK(!b->stopping, ESHUTDOWN, reterr, "the service is stopping, call again");
     InkCall *c = ink_alloc_array(1, sizeof(*c));
     INK_CHECK(c != NULL, ENOMEM, reterr, "out of memory for a call");
-    int r = ink_caller_add_call(who, reterr);
+    int r = ink_caller_keep(b, who, m, &c->n_bytes, reterr);
     if (r < 0) {
         free(c);
         return r;
@@ -100,8 +133,7 @@ InkCall *ink_call_free(InkCall *c)
 {
     if (c == NULL)
         return NULL;
-    if (c->who != NULL)
-        c->who->n_calls--;
+    ink_caller_unkeep(c->bus, c->who, c->n_bytes);
     if (c->bus != NULL)
         for (InkCall **at = &c->bus->calls; *at != NULL; at = &(*at)->next)
             if (*at == c) {
@@ -145,8 +177,18 @@ void ink_bus_append_clean(InkBuffer *b, const char *text, size_t n_bytes)
 
 /* --------------------------------------------------------------- lifetime */
 
+static int note_call(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
+{
+    InkBus *b = userdata;
+    (void)reterr;
+    if (sd_bus_message_is_method_call(m, NULL, NULL) > 0)
+        b->last_call_usec = ink_clock_monotonic_usec();
+    return 0;
+}
+
 static int add_interfaces(InkBus *b)
 {
+    INK_TRY(sd_bus_add_filter(b->bus, &b->slots[b->n_slots++], note_call, b));
     for (size_t i = 0; i < sizeof(interfaces) / sizeof(interfaces[0]); i++)
         if (interfaces[i].vtable != NULL)
             INK_TRY(sd_bus_add_object_vtable(b->bus, &b->slots[b->n_slots++], INK_BUS_PATH,
@@ -227,6 +269,28 @@ void ink_bus_state_changed(InkBus *b)
 void ink_bus_memory_enabled_changed(InkBus *b)
 {
     (void)sd_bus_emit_properties_changed(b->bus, INK_BUS_PATH, INK_BUS_MEMORY, "Enabled", NULL);
+}
+
+int ink_bus_release_name(InkBus *b, InkError *reterr)
+{
+    int r = sd_bus_release_name(b->bus, INK_BUS_NAME);
+    INK_CHECK(r >= 0, -r, reterr, "the name %s: %s", INK_BUS_NAME, strerror(-r));
+    return 0;
+}
+
+bool ink_bus_is_quiet(const InkBus *b)
+{
+    return b->requests == NULL && b->calls == NULL && !ink_callers_any_parked(b->callers);
+}
+
+uint64_t ink_bus_last_call_usec(const InkBus *b)
+{
+    return b->last_call_usec;
+}
+
+void ink_bus_set_pipe_stall(InkBus *b, uint64_t span_usec)
+{
+    b->pipe_stall_usec = span_usec;
 }
 
 void ink_bus_stop_accepting(InkBus *b)

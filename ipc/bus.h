@@ -31,3 +31,13 @@ void ink_bus_memory_enabled_changed(InkBus *b);
 void ink_bus_stop_accepting(InkBus *b);
 /* Request objects that have not ended. */
 size_t ink_bus_n_active(const InkBus *b);
+
+/* Nobody waits for an answer, and no request object is there, ended ones included. */
+bool ink_bus_is_quiet(const InkBus *b);
+/* When the last method call came, monotonic; 0 = none yet. Counts every member, also those that
+ * are answered before anybody of ours sees them. */
+uint64_t ink_bus_last_call_usec(const InkBus *b);
+/* What the bus sent before it answered is in the queue when this returns. */
+INK_MUST_CHECK int ink_bus_release_name(InkBus *b, InkError *reterr);
+/* Instead of INK_REQUEST_PIPE_STALL_USEC; for tests. */
+void ink_bus_set_pipe_stall(InkBus *b, uint64_t span_usec);

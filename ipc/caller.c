@@ -9,6 +9,8 @@
 #include "engine/base/alloc.h"
 #include "engine/base/clock.h"
 #include "ipc/bus-errors.h"
+#include "ipc/message-weight.h"
+#include "ipc/names.h"
 
 #define CREDENTIALS_USEC 5000000u
 
@@ -16,6 +18,7 @@ typedef struct InkParkedCall {
     struct InkParkedCall *next;
     sd_bus_message *m;
     InkCallerHandler *handler;
+    size_t n_bytes;
 } InkParkedCall;
 
 struct InkCallers {
@@ -28,6 +31,7 @@ struct InkCallers {
     sd_bus_slot *bus_call;
     InkCallerEntry *first;
     size_t n;
+    size_t parked_bytes; /* of all */
 };
 
 /* ----------------------------------------------------------------- entries */
@@ -37,6 +41,7 @@ static void free_parked(InkCallerEntry *e)
     while (e->parked != NULL) {
         InkParkedCall *p = e->parked;
         e->parked = p->next;
+        e->callers->parked_bytes -= p->n_bytes;
         sd_bus_message_unref(p->m);
         free(p);
     }
@@ -111,6 +116,14 @@ InkCallers *ink_callers_free(InkCallers *c)
         close(c->bus_process_fd);
     free(c);
     return NULL;
+}
+
+bool ink_callers_any_parked(const InkCallers *c)
+{
+    for (const InkCallerEntry *e = c->first; e != NULL; e = e->next)
+        if (e->parked != NULL)
+            return true;
+    return false;
 }
 
 InkCallerEntry *ink_callers_find(InkCallers *c, const char *sender)
@@ -202,6 +215,7 @@ static void run_parked(InkCallers *c, InkCallerEntry *e)
             (void)sd_bus_reply_method_errno(p->m, r, NULL);
         sd_bus_error_free(&error);
         sd_bus_message_unref(p->m);
+        c->parked_bytes -= p->n_bytes;
         free(p);
         p = next;
     }
@@ -351,16 +365,24 @@ static int new_entry(InkCallers *c, const char *sender, InkCallerEntry **ret)
 
 static int park(InkCallerEntry *e, sd_bus_message *m, InkCallerHandler *handler)
 {
-    size_t n = 0;
-    for (InkParkedCall *p = e->parked; p != NULL; p = p->next)
+    size_t n = 0, n_bytes = 0, n_parked_bytes = 0;
+    for (InkParkedCall *p = e->parked; p != NULL; p = p->next) {
+        n_parked_bytes += p->n_bytes;
         n++;
+    }
     if (n >= INK_CALLER_MAX_CALLS)
+        return -E2BIG;
+    INK_TRY(ink_message_weigh(m, INK_BUS_MAX_CALL_BYTES, &n_bytes));
+    if (n_parked_bytes + n_bytes > INK_BUS_MAX_CALLER_BYTES ||
+        e->callers->parked_bytes + n_bytes > INK_BUS_MAX_KEPT_BYTES)
         return -E2BIG;
     InkParkedCall *p = ink_alloc_array(1, sizeof(*p));
     if (p == NULL)
         return -ENOMEM;
     p->m = sd_bus_message_ref(m);
     p->handler = handler;
+    p->n_bytes = n_bytes;
+    e->callers->parked_bytes += n_bytes;
     *e->parked_end = p;
     e->parked_end = &p->next;
     return 1;
@@ -383,9 +405,13 @@ int ink_callers_dispatch(InkCallers *c, sd_bus_message *m, InkCallerHandler *han
         r = park(e, m, handler);
     if (r >= 0)
         return 1;
+    if (r == -EBADMSG)
+        return sd_bus_error_set(reterr, SD_BUS_ERROR_INVALID_ARGS, "the call is not readable");
     (void)ink_error_raise(&error, r == -E2BIG ? E2BIG : ENOMEM,
-                          r == -E2BIG ? "more than %u connections, or %u unanswered calls of one"
-                                      : "out of memory for a caller (%u connections, %u calls)",
-                          INK_CALLERS_MAX, INK_CALLER_MAX_CALLS);
+                          r == -E2BIG ? "more than %u connections, or %u unanswered calls or "
+                                        "%u MiB in them of one"
+                                      : "out of memory for a caller (%u connections, %u calls, "
+                                        "%u MiB in them)",
+                          INK_CALLERS_MAX, INK_CALLER_MAX_CALLS, INK_BUS_MAX_CALLER_BYTES >> 20);
     return ink_bus_error_set(reterr, &error);
 }

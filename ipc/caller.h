@@ -42,6 +42,7 @@ typedef struct InkCallerEntry {
     bool known;
     const char *refusal; /* why it may not call; NULL = it may */
     size_t n_calls;      /* kept messages */
+    size_t kept_bytes;   /* of these */
     struct InkParkedCall *parked, **parked_end;
     sd_bus_slot *gone_match, *credentials_call, *second_call;
     InkCallers *callers;
@@ -61,5 +62,7 @@ INK_DEFINE_CLEANUP(InkCallers, ink_callers_free, ink_callers_free_p)
 /* Runs `handler` now, or when the caller is known. Returns what an sd-bus handler returns. */
 int ink_callers_dispatch(InkCallers *c, sd_bus_message *m, InkCallerHandler *handler,
                          sd_bus_error *reterr);
+/* Calls wait until it is known who makes them. */
+bool ink_callers_any_parked(const InkCallers *c);
 /* The entry of a sender; NULL when it is not (yet) known. */
 InkCallerEntry *ink_callers_find(InkCallers *c, const char *sender);

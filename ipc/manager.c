@@ -167,12 +167,20 @@ static int list_requests(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkE
     return 0;
 }
 
+static int reload(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr)
+{
+    INK_TRY(b->ops->reload(b->service, &who->caller, reterr));
+    INK_BUS_TRY(sd_bus_reply_method_return(m, ""), reterr);
+    return 0;
+}
+
 const InkBusMethod ink_manager_methods[] = {
     {"GetAvailability", INK_PERMISSION_NONE, get_availability},
     {"Load", INK_PERMISSION_TEXT, load},
     {"Unload", INK_PERMISSION_MANAGE, unload},
     {"ListModels", INK_PERMISSION_TEXT, list_models},
     {"ListRequests", INK_PERMISSION_TEXT, list_requests},
+    {"Reload", INK_PERMISSION_MANAGE, reload},
     {NULL, INK_PERMISSION_NONE, NULL},
 };
 
@@ -237,6 +245,7 @@ const sd_bus_vtable ink_manager_vtable[] = {
     SD_BUS_METHOD_WITH_NAMES("SetPermission", "sss",
                              SD_BUS_PARAM(app_id) SD_BUS_PARAM(permission) SD_BUS_PARAM(decision),
                              "", , ink_bus_on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("Reload", "", "", ink_bus_on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_PROPERTY("Version", "s", get_constant, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("ApiRevision", "u", get_constant, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Features", "as", get_constant, 0, SD_BUS_VTABLE_PROPERTY_CONST),

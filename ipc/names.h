@@ -17,18 +17,26 @@
 #define INK_API_REVISION 1u
 
 /* A larger string argument would cost the bus its memory: use KEY-fd. */
-#define INK_BUS_MAX_STRING_BYTES (256u << 10)
+#define INK_BUS_MAX_STRING_BYTES    (256u << 10)
 /* Of one prompt or all messages together, by argument or descriptor. */
-#define INK_BUS_MAX_PROMPT_BYTES (4u << 20)
-#define INK_BUS_MAX_MESSAGES     1024u
-#define INK_BUS_MAX_STOPS        16u
-#define INK_BUS_MAX_STOP_BYTES   256u
-#define INK_BUS_MAX_TOKENS       4096u
-#define INK_BUS_MAX_LINGER_USEC  60000000u
-#define INK_BUS_LINGER_USEC      5000000u
-#define INK_BUS_COALESCE_USEC    20000u
+#define INK_BUS_MAX_PROMPT_BYTES    (4u << 20)
+#define INK_BUS_MAX_MESSAGES        1024u
+#define INK_BUS_MAX_STOPS           16u
+#define INK_BUS_MAX_STOP_BYTES      256u
+#define INK_BUS_MAX_TOKENS          4096u
+#define INK_BUS_MAX_LINGER_USEC     60000000u
+#define INK_BUS_LINGER_USEC         5000000u
+#define INK_BUS_COALESCE_USEC       20000u
 /* Callers' libraries give up at 25 s. */
-#define INK_BUS_BLOCKING_USEC    20000000u
-#define INK_BUS_MAX_EVENTS       256u
-#define INK_BUS_MAX_CANDIDATES   256u
-#define INK_BUS_MAX_DETOKENIZE   65536u
+#define INK_BUS_BLOCKING_USEC       20000000u
+/* Method calls that wait for their answer are kept whole: one of them, those of one connection,
+ * all together. Those that wait for their caller to be known are counted apart. */
+#define INK_BUS_MAX_CALL_BYTES      (8u << 20)
+#define INK_BUS_MAX_CALLER_BYTES    (16u << 20)
+#define INK_BUS_MAX_KEPT_BYTES      (64u << 20)
+/* Messages that wait for a bus that does not read; beyond it pieces of text wait and grow. */
+#define INK_BUS_MAX_QUEUED_MESSAGES 1024u
+#define INK_BUS_CONGESTED_USEC      50000u
+#define INK_BUS_MAX_EVENTS          256u
+#define INK_BUS_MAX_CANDIDATES      256u
+#define INK_BUS_MAX_DETOKENIZE      65536u

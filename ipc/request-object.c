@@ -23,13 +23,20 @@ static void unlink_object(InkRequestObject *r)
     r->next = NULL;
 }
 
+static void drop_call(InkRequestObject *r)
+{
+    if (r->call != NULL)
+        ink_caller_unkeep(r->bus, r->owner, r->call_bytes);
+    r->call = sd_bus_message_unref(r->call);
+}
+
 /* Forgets the owner and all that leads to it. */
 static void detach_owner(InkRequestObject *r)
 {
     if (r->owner != NULL)
-        r->owner->n_calls -= r->n_waits + (r->call != NULL ? 1 : 0);
+        r->owner->n_calls -= r->n_waits;
+    drop_call(r);
     r->owner = NULL;
-    r->call = sd_bus_message_unref(r->call);
     for (size_t i = 0; i < r->n_waits; i++)
         sd_bus_message_unref(r->waits[i]);
     r->n_waits = 0;
@@ -128,14 +135,14 @@ static void send_delta(InkRequestObject *r)
     r->last_delta_usec = ink_clock_monotonic_usec();
 }
 
-static int on_delta_timer(sd_event_source *source, uint64_t usec, void *userdata)
+static int on_delta_timer(sd_event_source *source, uint64_t usec, void *userdata);
+
+/* A bus that does not read, for it is stopped or overloaded, would make every piece a message of its
+ * own in our memory. */
+static bool is_congested(const InkRequestObject *r)
 {
-    InkRequestObject *r = userdata;
-    (void)source;
-    (void)usec;
-    r->delta_timer = sd_event_source_disable_unref(r->delta_timer);
-    send_delta(r);
-    return 0;
+    uint64_t n = 0;
+    return sd_bus_get_n_queued_write(r->bus->bus, &n) >= 0 && n > INK_BUS_MAX_QUEUED_MESSAGES;
 }
 
 /* The first piece goes at once, the next ones with the gap that was asked for. */
@@ -143,11 +150,27 @@ static void schedule_delta(InkRequestObject *r)
 {
     if (!r->wants_delta || r->starting || r->delta_timer != NULL)
         return;
-    uint64_t due = r->last_delta_usec + r->coalesce_usec;
-    if (r->coalesce_usec == 0 || ink_clock_monotonic_usec() >= due ||
-        sd_event_add_time(r->bus->event, &r->delta_timer, CLOCK_MONOTONIC, due, TIMER_ACCURACY_USEC,
-                          on_delta_timer, r) < 0)
+    uint64_t now = ink_clock_monotonic_usec(), due = r->last_delta_usec + r->coalesce_usec;
+    if (is_congested(r))
+        due = now + INK_BUS_CONGESTED_USEC;
+    else if (r->coalesce_usec == 0)
+        due = now;
+    if (now >= due || sd_event_add_time(r->bus->event, &r->delta_timer, CLOCK_MONOTONIC, due,
+                                        TIMER_ACCURACY_USEC, on_delta_timer, r) < 0)
         send_delta(r);
+}
+
+static int on_delta_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    InkRequestObject *r = userdata;
+    (void)source;
+    (void)usec;
+    r->delta_timer = sd_event_source_disable_unref(r->delta_timer);
+    if (is_congested(r))
+        schedule_delta(r);
+    else
+        send_delta(r);
+    return 0;
 }
 
 static void reply_blocking(InkRequestObject *r)
@@ -155,8 +178,8 @@ static void reply_blocking(InkRequestObject *r)
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
     if (r->call == NULL)
         return;
-    _cleanup_(sd_bus_message_unrefp) sd_bus_message *call = INK_TAKE(r->call);
-    r->owner->n_calls--;
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *call = sd_bus_message_ref(r->call);
+    drop_call(r);
     if (r->result.status == INK_TASK_FAILED)
         ink_bus_reply_error(call, &r->result.error);
     else if (r->result.reason == INK_FINISH_SUPERSEDED)
@@ -274,7 +297,12 @@ static void on_pipe_closed(void *userdata)
         start_linger(r, 0);
 }
 
-static const InkRequestPipeEvents pipe_events = {on_pipe_credit, on_pipe_closed};
+static void on_pipe_stalled(void *userdata)
+{
+    ink_request_cancel(userdata, INK_CANCEL_STALLED);
+}
+
+static const InkRequestPipeEvents pipe_events = {on_pipe_credit, on_pipe_closed, on_pipe_stalled};
 
 /* ------------------------------------------------------------------- start */
 
@@ -379,7 +407,8 @@ int ink_request_start(InkBus *b, InkCallerEntry *who, sd_bus_message *m,
     _cleanup_close_ int read_fd = -1;
     INK_TRY(new_object(b, who, options, delivery, &r, reterr));
     if (delivery == INK_DELIVERY_PIPE) {
-        int e = ink_request_pipe_new(b->event, &pipe_events, r, &r->pipe, &read_fd);
+        int e = ink_request_pipe_new(b->event, &pipe_events, r, b->pipe_stall_usec, &r->pipe,
+                                     &read_fd);
         INK_CHECK(e >= 0, e == -ENOMEM ? ENOMEM : EBUSY, reterr, "no pipe: %s", strerror(-e));
     }
     InkTaskSink sink = {
@@ -390,10 +419,11 @@ int ink_request_start(InkBus *b, InkCallerEntry *who, sd_bus_message *m,
     };
     uint64_t id = 0;
     if (delivery == INK_DELIVERY_REPLY)
-        INK_TRY(ink_caller_add_call(who, reterr));
+        INK_TRY(ink_caller_keep(b, who, m, &r->call_bytes, reterr));
     int e = b->ops->start(b->service, &who->caller, &options->task, &sink, &id, reterr);
     if (e < 0) {
-        who->n_calls -= delivery == INK_DELIVERY_REPLY ? 1 : 0;
+        if (delivery == INK_DELIVERY_REPLY)
+            ink_caller_unkeep(b, who, r->call_bytes);
         return e;
     }
     r->task_id = id;

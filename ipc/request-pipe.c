@@ -10,21 +10,26 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/buffer.h"
+#include "engine/base/clock.h"
 
 struct InkRequestPipe {
     const InkRequestPipeEvents *events;
     void *userdata;
     int fd; /* -1 after the last line, or when the reader left */
     sd_event_source *source;
+    sd_event_source *stall; /* runs while something waits */
+    uint64_t stall_usec;
+    uint64_t moved_usec; /* when the reader last took something, or nothing waited */
     InkBuffer waiting;
     size_t n_written_bytes; /* of `waiting` */
     size_t n_credit_bytes;  /* of text in `waiting` */
-    bool finishing;
+    bool finishing, stalled;
 };
 
 static void close_write_end(InkRequestPipe *p)
 {
     p->source = sd_event_source_disable_unref(p->source);
+    p->stall = sd_event_source_disable_unref(p->stall);
     if (p->fd >= 0)
         close(p->fd);
     p->fd = -1;
@@ -38,6 +43,48 @@ static void tell_closed(InkRequestPipe *p)
     close_write_end(p);
     if (!told)
         p->events->closed(p->userdata);
+}
+
+static void arm_stall(InkRequestPipe *p)
+{
+    (void)sd_event_source_set_time(p->stall, p->moved_usec + p->stall_usec);
+    (void)sd_event_source_set_enabled(p->stall, SD_EVENT_ONESHOT);
+}
+
+/* Progress does not move the timer, which would cost for each token: it looks when it fires. */
+static int on_stall(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    InkRequestPipe *p = userdata;
+    uint64_t now = ink_clock_monotonic_usec();
+    (void)source;
+    (void)usec;
+    if (p->waiting.size_bytes == 0)
+        return 0;
+    if (now < p->moved_usec + p->stall_usec) {
+        arm_stall(p);
+        return 0;
+    }
+    if (p->finishing) {
+        tell_closed(p); /* the end was told in other ways; nobody reads this one */
+        return 0;
+    }
+    p->moved_usec = now; /* for the last line, which follows */
+    arm_stall(p);
+    if (!p->stalled)
+        p->events->stalled(p->userdata);
+    p->stalled = true;
+    return 0;
+}
+
+/* Before a line is added. */
+static void watch_stall(InkRequestPipe *p)
+{
+    int enabled = SD_EVENT_OFF;
+    if (p->waiting.size_bytes == 0)
+        p->moved_usec = ink_clock_monotonic_usec();
+    (void)sd_event_source_get_enabled(p->stall, &enabled);
+    if (enabled == SD_EVENT_OFF)
+        arm_stall(p);
 }
 
 /* Writes until the pipe is full. True when nothing waits any more. */
@@ -55,6 +102,7 @@ static bool write_out(InkRequestPipe *p)
             return false;
         }
         p->n_written_bytes += (size_t)n;
+        p->moved_usec = ink_clock_monotonic_usec();
     }
     ink_buffer_clear(&p->waiting);
     p->n_written_bytes = 0;
@@ -86,7 +134,7 @@ static int on_event(sd_event_source *source, int fd, uint32_t revents, void *use
 }
 
 int ink_request_pipe_new(sd_event *event, const InkRequestPipeEvents *events, void *userdata,
-                         InkRequestPipe **ret, int *ret_read_fd)
+                         uint64_t stall_usec, InkRequestPipe **ret, int *ret_read_fd)
 {
     _cleanup_(ink_request_pipe_free_p) InkRequestPipe *p = ink_alloc_array(1, sizeof(*p));
     _cleanup_close_ int read_fd = -1;
@@ -104,6 +152,10 @@ int ink_request_pipe_new(sd_event *event, const InkRequestPipeEvents *events, vo
     if (fcntl(p->fd, F_SETFL, O_WRONLY | O_NONBLOCK) < 0)
         return -errno;
     INK_TRY(sd_event_add_io(event, &p->source, p->fd, 0, on_event, p));
+    p->stall_usec = stall_usec != 0 ? stall_usec : INK_REQUEST_PIPE_STALL_USEC;
+    INK_TRY(
+        sd_event_add_time(event, &p->stall, CLOCK_MONOTONIC, 0, p->stall_usec / 8, on_stall, p));
+    INK_TRY(sd_event_source_set_enabled(p->stall, SD_EVENT_OFF));
     *ret = INK_TAKE(p);
     *ret_read_fd = INK_TAKE_FD(read_fd);
     return 0;
@@ -133,6 +185,7 @@ void ink_request_pipe_text(InkRequestPipe *p, uint64_t offset_bytes, const char 
 {
     if (p->fd < 0 || p->finishing)
         return;
+    watch_stall(p);
     ink_buffer_printf(&p->waiting, "{\"offset\":%llu,\"text\":", (unsigned long long)offset_bytes);
     ink_buffer_json_string(&p->waiting, text, n_bytes);
     ink_buffer_append_char(&p->waiting, '}');
@@ -145,6 +198,7 @@ void ink_request_pipe_progress(InkRequestPipe *p, const char *stage, double frac
     /* A reader that lags needs no news of the way. */
     if (p->fd < 0 || p->finishing || p->waiting.size_bytes > INK_REQUEST_PIPE_CREDIT_BYTES)
         return;
+    watch_stall(p);
     ink_buffer_append_str(&p->waiting, "{\"progress\":{\"stage\":");
     ink_buffer_json_string(&p->waiting, stage, strlen(stage));
     ink_buffer_append_str(&p->waiting, ",\"fraction\":");
@@ -157,6 +211,7 @@ void ink_request_pipe_finish(InkRequestPipe *p, const char *json, size_t n_bytes
 {
     if (p->fd < 0 || p->finishing)
         return;
+    watch_stall(p);
     ink_buffer_append(&p->waiting, json, n_bytes);
     line_added(p);
     p->finishing = true;

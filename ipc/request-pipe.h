@@ -4,7 +4,8 @@
 /* The write end of a StartPipe stream: JSON objects, one a line, into a non-blocking pipe of
  * 64 KiB. What does not fit waits here; since the service sends no more text than was credited and
  * credit returns only when all that waited has been written, a reader that does not read parks its
- * own request and costs a bounded amount of memory.
+ * own request and costs a bounded amount of memory; and one that reads nothing for half a minute
+ * gives its place in the worker up.
  *
  * Owns: the write end, event sources, what waits. Errors: negative errno. Thread: the loop. */
 #pragma once
@@ -18,6 +19,8 @@
 
 /* Text that may be on its way to one reader, besides what the pipe holds. */
 #define INK_REQUEST_PIPE_CREDIT_BYTES 16384u
+/* Without a byte being read, while something waits. */
+#define INK_REQUEST_PIPE_STALL_USEC   30000000u
 
 typedef struct InkRequestPipe InkRequestPipe;
 
@@ -27,11 +30,15 @@ typedef struct InkRequestPipeEvents {
     /* The write end is closed: the reader left, or the last line is written. Once, from the loop.
      */
     void (*closed)(void *userdata);
+    /* Nothing was read for the stall time: once; if the last line then still waits for as long, the
+     * pipe is closed. */
+    void (*stalled)(void *userdata);
 } InkRequestPipeEvents;
 
-/* `ret_read_fd` is the reader's end, owned by the caller. */
+/* `ret_read_fd` is the reader's end, owned by the caller. stall_usec 0 = the default. */
 INK_MUST_CHECK int ink_request_pipe_new(sd_event *event, const InkRequestPipeEvents *events,
-                                        void *userdata, InkRequestPipe **ret, int *ret_read_fd);
+                                        void *userdata, uint64_t stall_usec, InkRequestPipe **ret,
+                                        int *ret_read_fd);
 InkRequestPipe *ink_request_pipe_free(InkRequestPipe *p);
 INK_DEFINE_CLEANUP(InkRequestPipe, ink_request_pipe_free, ink_request_pipe_free_p)
 

@@ -34,6 +34,7 @@ struct InkRequestObject {
     sd_event_source *delta_timer, *linger_timer;
 
     sd_bus_message *call; /* REPLY: kept */
+    size_t call_bytes;
     sd_bus_message **waits;
     size_t n_waits;
     InkRequestPipe *pipe;

@@ -73,6 +73,8 @@ static size_t collect_rows(const InkRequestObject *r, bool with_outcome, Row *ro
     if (with_outcome && ink_request_error_name(r) != NULL) {
         rows[n++] = (Row){"error-name", 's', ink_request_error_name(r), 0};
         rows[n++] = (Row){"error-message", 's', o->error.message, 0};
+    } else if (with_outcome && o->status == INK_TASK_CANCELLED && o->error.message[0] != '\0') {
+        rows[n++] = (Row){"error-message", 's', o->error.message, 0}; /* why */
     }
     return n;
 }

@@ -173,6 +173,7 @@ typedef enum InkCancelReason {
     INK_CANCEL_SHUTDOWN,
     INK_CANCEL_UNLOAD,
     INK_CANCEL_SESSION, /* its session was closed */
+    INK_CANCEL_STALLED, /* nothing was read from the pipe for long */
 } InkCancelReason;
 
 /* ------------------------------------------------------- answers by callback */

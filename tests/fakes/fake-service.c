@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <systemd/sd-event.h>
 
 #include "ipc/bus.h"
@@ -472,6 +473,16 @@ static int set_memory_enabled(void *service, bool enabled, InkDoneReply *reply, 
     return sd_event_add_defer(s->event, &s->done_source, on_done, s);
 }
 
+static int reload(void *service, const InkCaller *caller, InkError *reterr)
+{
+    FakeService *s = service;
+    (void)caller;
+    INK_CHECK(__atomic_load_n(&s->shared->reload_fails, __ATOMIC_SEQ_CST) == 0, EINVAL, reterr,
+              "inkling.conf: line 3: threads: not a whole number");
+    ADD(s->shared->n_reloads, 1);
+    return 0;
+}
+
 static const InkServiceOps ops = {
     .start = start,
     .cancel = cancel,
@@ -492,6 +503,7 @@ static const InkServiceOps ops = {
     .set_permission = set_permission,
     .caller_known = caller_known,
     .caller_gone = caller_gone,
+    .reload = reload,
     .memory_enabled = memory_enabled,
     .set_memory_enabled = set_memory_enabled,
 };
@@ -518,6 +530,11 @@ int fake_service_run(const char *address, FakeShared *shared)
         r = sd_bus_start(bus);
     if (r >= 0)
         r = ink_bus_new(bus, s.event, &ops, &s, &s.bus, &error);
+    if (r >= 0)
+        ink_bus_set_pipe_stall(s.bus, FAKE_STALL_USEC);
+    /* Else the kernel takes 8 MiB before a bus that does not read is noticed. */
+    if (r >= 0)
+        r = setsockopt(sd_bus_get_fd(bus), SOL_SOCKET, SO_SNDBUF, &(int){65536}, sizeof(int));
     if (r >= 0)
         r = ink_bus_claim_name(s.bus, &error);
     if (r >= 0)

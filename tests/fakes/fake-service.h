@@ -19,12 +19,16 @@
 
 #include "ipc/service.h"
 
+/* Of pipes that nobody reads. */
+#define FAKE_STALL_USEC 1000000u
+
 typedef struct FakeShared {
-    uint32_t n_started, n_finished, n_produced_pieces, n_cancelled[8];
+    uint32_t n_started, n_finished, n_produced_pieces, n_cancelled[16];
     uint32_t n_events, n_feedback, n_set_enabled, n_active, n_ready;
     uint32_t last_deferred, last_n_messages, last_max_tokens, last_priority;
     uint32_t last_permission, last_decision, n_callers;
-    uint32_t store_fails; /* set by the test */
+    uint32_t store_fails, reload_fails; /* set by the test */
+    uint32_t n_reloads;
     uint32_t denied;      /* set by the test: bits of InkPermission */
     uint64_t last_deadline_usec, last_prompt_bytes, last_seed;
     char last_app_id[256], last_first_role[16];

@@ -86,6 +86,11 @@ int fixture_end_service(int signal)
     return status;
 }
 
+void fixture_signal_bus(int signal)
+{
+    assert_int_equal(kill(bus_pid, signal), 0);
+}
+
 int fixture_stop(void **state)
 {
     char path[64];

@@ -28,6 +28,8 @@ int fixture_stop(void **state);
 /* Ends the service with a signal; a new one with fixture_start_service(). */
 int fixture_end_service(int signal);
 void fixture_start_service(void);
+/* SIGSTOP: a bus that does not read. */
+void fixture_signal_bus(int signal);
 
 sd_bus *fixture_connect(void);
 /* Asserts that a counter reaches a value within 5 s; returns it. */

@@ -361,6 +361,18 @@ static void test_bus_suggest_and_feedback(void **state)
     assert_int_equal(FAKE_READ(fake->n_feedback), 1);
 }
 
+static void test_bus_reload_tells_what_is_wrong(void **state)
+{
+    _cleanup_bus_ sd_bus *bus = fixture_connect();
+    (void)state;
+    assert_true(fixture_call(bus, INK_BUS_MANAGER, "Reload", NULL, NULL, "") >= 0);
+    assert_int_equal(FAKE_READ(fake->n_reloads), 1);
+    __atomic_store_n(&fake->reload_fails, 1, __ATOMIC_SEQ_CST);
+    fixture_refused(bus, INK_BUS_MANAGER, "Reload", SD_BUS_ERROR_INVALID_ARGS, "line 3", "");
+    __atomic_store_n(&fake->reload_fails, 0, __ATOMIC_SEQ_CST);
+    assert_int_equal(FAKE_READ(fake->n_reloads), 1);
+}
+
 static void test_bus_unknown_members_are_refused(void **state)
 {
     _cleanup_bus_ sd_bus *bus = fixture_connect();
@@ -471,7 +483,7 @@ static void test_bus_xml_is_what_runs(void **state)
     for (size_t i = 0; i < live.n && i < shipped.n; i++)
         assert_string_equal(live.line[i], shipped.line[i]);
     assert_int_equal(live.n, shipped.n);
-    assert_int_equal(live.n, 36);
+    assert_int_equal(live.n, 37);
     free_members(&live);
     free_members(&shipped);
 }
@@ -492,6 +504,7 @@ int main(void)
         cmocka_unit_test(test_bus_memory_switch_is_acknowledged_when_stored),
         cmocka_unit_test(test_bus_observe_checks_every_event),
         cmocka_unit_test(test_bus_suggest_and_feedback),
+        cmocka_unit_test(test_bus_reload_tells_what_is_wrong),
         cmocka_unit_test(test_bus_unknown_members_are_refused),
         cmocka_unit_test(test_bus_xml_is_what_runs),
     };

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -468,6 +469,134 @@ static void test_requests_closed_pipe_cancels(void **state)
     fixture_wait(&fake->n_cancelled[INK_CANCEL_PIPE], before + 2);
 }
 
+static void test_requests_pipe_that_nobody_reads_is_cancelled(void **state)
+{
+    _cleanup_bus_ sd_bus *bus = fixture_connect();
+    uint32_t before = FAKE_READ(fake->n_cancelled[INK_CANCEL_STALLED]);
+    char byte;
+    (void)state;
+    _cleanup_close_ int fd = start_pipe(bus, "wide", 4096), other = start_pipe(bus, "slow", 200);
+    /* Whoever reads now and then, however little, goes on. */
+    uint64_t begin = ink_clock_monotonic_usec();
+    while (ink_clock_monotonic_usec() - begin < 3 * FAKE_STALL_USEC / 2) {
+        assert_int_equal(read(other, &byte, 1), 1);
+        if (FAKE_READ(fake->n_cancelled[INK_CANCEL_STALLED]) > before)
+            break;
+        usleep(10000);
+    }
+    fixture_wait(&fake->n_cancelled[INK_CANCEL_STALLED], before + 1);
+    assert_true(ink_clock_monotonic_usec() - begin >= FAKE_STALL_USEC * 9 / 10);
+    /* What was written is there, and ends with the last line: nothing was lost by the wait. */
+    _cleanup_free_ char *text = malloc(1 << 20);
+    size_t n = read_all(fd, text, 1 << 20);
+    assert_true(n > 65536 && n < 262144);
+    assert_non_null(strstr(text, "\n{\"finished\":{\"status\":1,\"finish-reason\":\"cancelled\""));
+    assert_int_equal(FAKE_READ(fake->n_cancelled[INK_CANCEL_STALLED]), before + 1);
+}
+
+static void test_requests_pipe_is_closed_when_nobody_reads_the_end(void **state)
+{
+    _cleanup_bus_ sd_bus *bus = fixture_connect();
+    _cleanup_free_ char *text = malloc(1 << 20);
+    (void)state;
+    _cleanup_close_ int fd = start_pipe(bus, "wide", 4096);
+    usleep(5 * FAKE_STALL_USEC / 2); /* stalled, cancelled, and stalled again */
+    size_t n = read_all(fd, text, 1 << 20);
+    assert_true(n > 0 && n <= 65536); /* what the kernel held */
+    assert_null(strstr(text, "\"finished\""));
+}
+
+typedef struct Counts {
+    unsigned n_deltas, n_finished;
+    uint64_t n_bytes;
+} Counts;
+
+static int on_counted(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
+{
+    Counts *c = userdata;
+    uint64_t offset;
+    const char *text;
+    (void)reterr;
+    if (sd_bus_message_is_signal(m, INK_BUS_REQUEST, "Finished") > 0)
+        c->n_finished++;
+    if (sd_bus_message_is_signal(m, INK_BUS_REQUEST, "Delta") > 0 &&
+        sd_bus_message_read(m, "ts", &offset, &text) > 0) {
+        c->n_deltas++;
+        c->n_bytes += strlen(text);
+    }
+    return 0;
+}
+
+/* The bus stops reading: pieces of text wait and grow together, and none is lost. */
+static void test_requests_deltas_wait_for_a_bus_that_does_not_read(void **state)
+{
+    enum { N_REQUESTS = 2, N_PIECES = 4096 };
+    _cleanup_bus_ sd_bus *bus = fixture_connect();
+    _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
+    Counts counts = {0};
+    uint32_t before = FAKE_READ(fake->n_produced_pieces);
+    (void)state;
+    assert_true(sd_bus_add_filter(bus, &slot, on_counted, &counts) >= 0);
+    for (unsigned i = 0; i < N_REQUESTS; i++)
+        assert_true(fixture_call(bus, INK_BUS_TEXT, "Start", NULL, NULL, "sa{sv}a{sv}", "complete",
+                                 1, "prompt", "s", "x", 3, "max-tokens", "u", N_PIECES, "stream",
+                                 "s", "delta", "coalesce-usec", "t", (uint64_t)0) >= 0);
+    fixture_signal_bus(SIGSTOP);
+    fixture_wait(&fake->n_produced_pieces, before + N_REQUESTS * N_PIECES);
+    fixture_signal_bus(SIGCONT);
+    for (uint64_t end = ink_clock_monotonic_usec() + 10000000;
+         counts.n_finished < N_REQUESTS && ink_clock_monotonic_usec() < end;)
+        if (sd_bus_process(bus, NULL) == 0)
+            (void)sd_bus_wait(bus, 100000);
+    assert_int_equal(counts.n_finished, N_REQUESTS);
+    assert_int_equal(counts.n_bytes, N_REQUESTS * N_PIECES * 5);
+    assert_true(counts.n_deltas < N_REQUESTS * N_PIECES / 2);
+}
+
+/* Calls that wait are kept whole, so that their bytes are bounded. */
+static void test_requests_kept_calls_are_bounded_in_bytes(void **state)
+{
+    enum { BYTES = 255 << 10, N_MESSAGES = 15 };
+    _cleanup_bus_ sd_bus *bus = fixture_connect(), *other = fixture_connect();
+    _cleanup_free_ char *text = malloc(BYTES + 1);
+    uint32_t before = FAKE_READ(fake->n_cancelled[INK_CANCEL_GONE]);
+    unsigned n_refused = 0;
+    uint64_t cookie;
+    (void)state;
+    memset(text, 'x', BYTES);
+    text[BYTES] = '\0';
+    for (unsigned i = 0; i < 8; i++) { /* 3.7 MiB each: four fit into 16 MiB */
+        _cleanup_message_ sd_bus_message *m = NULL;
+        assert_true(sd_bus_message_new_method_call(bus, &m, INK_BUS_NAME, INK_BUS_PATH,
+                                                   INK_BUS_TEXT, "Chat") >= 0);
+        assert_true(sd_bus_message_open_container(m, 'a', "(ss)") >= 0);
+        for (unsigned k = 0; k < N_MESSAGES; k++)
+            assert_true(sd_bus_message_append(m, "(ss)", "user", text) >= 0);
+        assert_true(sd_bus_message_close_container(m) >= 0);
+        assert_true(sd_bus_message_append(m, "a{sv}", 1, "model", "s", "hold") >= 0);
+        assert_true(sd_bus_send(bus, m, &cookie) >= 0); /* an answer is expected */
+    }
+    /* Errors come at once, answers never. */
+    for (uint64_t end = ink_clock_monotonic_usec() + 5000000;
+         n_refused < 4 && ink_clock_monotonic_usec() < end;) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        if (sd_bus_process(bus, &reply) == 0)
+            (void)sd_bus_wait(bus, 100000);
+        if (reply != NULL && sd_bus_message_is_method_error(reply, NULL)) {
+            const sd_bus_error *e = sd_bus_message_get_error(reply);
+            assert_string_equal(e->name, SD_BUS_ERROR_LIMITS_EXCEEDED);
+            assert_non_null(strstr(e->message, "16 MiB"));
+            n_refused++;
+        }
+    }
+    assert_int_equal(n_refused, 4);
+    /* Others are served, and all is given back. */
+    assert_true(fixture_call(other, INK_BUS_TEXT, "Complete", NULL, NULL, "sa{sv}", "x", 1,
+                             "max-tokens", "u", 1) >= 0);
+    sd_bus_close(bus);
+    fixture_wait(&fake->n_cancelled[INK_CANCEL_GONE], before + 4);
+}
+
 static void test_requests_of_many_clients(void **state)
 {
     sd_bus *buses[20];
@@ -541,6 +670,10 @@ int main(void)
         cmocka_unit_test(test_requests_pipe_frames),
         cmocka_unit_test(test_requests_slow_reader_parks_its_own),
         cmocka_unit_test(test_requests_closed_pipe_cancels),
+        cmocka_unit_test(test_requests_pipe_that_nobody_reads_is_cancelled),
+        cmocka_unit_test(test_requests_pipe_is_closed_when_nobody_reads_the_end),
+        cmocka_unit_test(test_requests_deltas_wait_for_a_bus_that_does_not_read),
+        cmocka_unit_test(test_requests_kept_calls_are_bounded_in_bytes),
         cmocka_unit_test(test_requests_of_many_clients),
         cmocka_unit_test(test_requests_load_is_a_request),
         cmocka_unit_test(test_requests_leave_nothing),
