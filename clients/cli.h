@@ -109,4 +109,5 @@ int cli_call(Cli *cli, const char *interface, const char *method, InkClientAppen
              sd_bus_message **ret);
 
 extern const CliVerb cli_verb_complete, cli_verb_chat, cli_verb_tokens, cli_verb_suggest,
-    cli_verb_observe, cli_verb_memory, cli_verb_status, cli_verb_doctor, cli_verb_version;
+    cli_verb_observe, cli_verb_memory, cli_verb_status, cli_verb_doctor, cli_verb_version,
+    cli_verb_app;

@@ -113,13 +113,15 @@ static int unload(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *r
     return 0;
 }
 
-static int append_model(sd_bus_message *m, const InkServiceModel *model)
+static int append_model(sd_bus_message *m, const InkServiceModel *model, bool with_path)
 {
     INK_TRY(sd_bus_message_open_container(m, 'a', "{sv}"));
     INK_TRY(sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}", "name", "s", model->name, "size",
                                   "t", model->size_bytes, "path", "s", model->path, "source", "s",
                                   model->is_system ? "system" : "user", "default", "b",
                                   (int)model->is_default, "loaded", "b", (int)model->loaded));
+    if (with_path)
+        INK_TRY(sd_bus_message_append(m, "{sv}", "path", "s", model->path));
     if (model->architecture[0] != '\0')
         INK_TRY(sd_bus_message_append(m, "{sv}", "architecture", "s", model->architecture));
     if (model->quantization[0] != '\0')
@@ -133,6 +135,7 @@ static int append_model(sd_bus_message *m, const InkServiceModel *model)
 
 typedef struct ModelList {
     sd_bus_message *reply;
+    bool with_path; /* a path tells of the person's home */
     int r;
 } ModelList;
 
@@ -140,16 +143,18 @@ static void each_model(void *userdata, const InkServiceModel *model)
 {
     ModelList *list = userdata;
     if (list->r >= 0)
-        list->r = append_model(list->reply, model);
+        list->r = append_model(list->reply, model, list->with_path);
 }
 
 static int list_models(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr)
 {
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-    (void)who;
     INK_BUS_TRY(sd_bus_message_new_method_return(m, &reply), reterr);
     INK_BUS_TRY(sd_bus_message_open_container(reply, 'a', "a{sv}"), reterr);
-    ModelList list = {reply, 0};
+    ModelList list = {
+        .reply = reply,
+        .with_path = b->ops->permitted(b->service, &who->caller, INK_PERMISSION_MANAGE),
+    };
     INK_TRY(b->ops->list_models(b->service, each_model, &list, reterr));
     INK_BUS_TRY(list.r, reterr);
     INK_BUS_TRY(sd_bus_message_close_container(reply), reterr);

@@ -237,9 +237,10 @@ static int append_row(InkRequestObject *r, sd_bus_message *m)
 
 int ink_requests_append_list(InkBus *b, InkCallerEntry *who, sd_bus_message *reply)
 {
+    bool sees_all = b->ops->permitted(b->service, &who->caller, INK_PERMISSION_MANAGE);
     INK_TRY(sd_bus_message_open_container(reply, 'a', "a{sv}"));
     for (InkRequestObject *r = b->requests; r != NULL; r = r->next)
-        if (r->owner == who && !r->gone)
+        if ((r->owner == who || (sees_all && r->owner != NULL)) && !r->gone)
             INK_TRY(append_row(r, reply));
     return sd_bus_message_close_container(reply);
 }

@@ -30,5 +30,9 @@ INK_MUST_CHECK int ink_request_start(InkBus *b, InkCallerEntry *who, sd_bus_mess
                                      const InkTaskOptions *options, InkDelivery delivery,
                                      InkError *reterr);
 
-/* Appends an aa{sv} of the caller's own requests. */
+/* A method call that waits for the text: with the deadline that all have. */
+INK_MUST_CHECK int ink_request_start_blocking(InkBus *b, InkCallerEntry *who, sd_bus_message *m,
+                                              InkTaskOptions *options, InkError *reterr);
+
+/* Appends an aa{sv} of the caller's own requests; of all, for who manages. No text. */
 INK_MUST_CHECK int ink_requests_append_list(InkBus *b, InkCallerEntry *who, sd_bus_message *reply);
