@@ -23,6 +23,7 @@ static const struct {
     {ENOENT, INK_BUS_ERROR_PREFIX "NoSuchModel"},
     {ENOMSG, INK_BUS_ERROR_PREFIX "NoSuchItem"},
     {EBUSY, INK_BUS_ERROR_PREFIX "Busy"},
+    {EALREADY, INK_BUS_ERROR_PREFIX "SessionBusy"},
     {EDQUOT, INK_BUS_ERROR_PREFIX "QuotaExceeded"},
     {ECANCELED, INK_BUS_ERROR_PREFIX "Cancelled"},
     {ECANCELED, INK_BUS_ERROR_SUPERSEDED},

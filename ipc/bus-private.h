@@ -13,6 +13,7 @@
 #include "ipc/options.h"
 
 typedef struct InkRequestObject InkRequestObject;
+typedef struct InkSessionObject InkSessionObject;
 typedef struct InkCall InkCall;
 
 #define INK_BUS_N_SLOTS 16u
@@ -24,6 +25,7 @@ struct InkBus {
     void *service;
     InkCallers *callers;
     InkRequestObject *requests; /* newest first */
+    InkSessionObject *sessions; /* newest first */
     InkCall *calls;
     sd_bus_slot *slots[INK_BUS_N_SLOTS];
     size_t n_slots;

@@ -11,8 +11,10 @@
 #include "ipc/bus-private.h"
 #include "ipc/message-weight.h"
 #include "ipc/request-object.h"
+#include "ipc/session-object.h"
 
-const char *const ink_bus_features[] = {"complete",  "chat",    "tokens",  "stream", "pipe",
+const char *const ink_bus_features[] = {"complete",  "chat",    "session", "prewarm",
+                                        "overflow",  "tokens",  "stream",  "pipe",
                                         "supersede", "observe", "suggest", NULL};
 
 /* ---------------------------------------------------------------- dispatch */
@@ -160,6 +162,7 @@ static void on_caller_gone(void *userdata, InkCallerEntry *who)
         if (c->who == who)
             c->who = NULL;
     ink_requests_drop_owner(b, who);
+    ink_session_objects_drop_owner(b, who);
 }
 
 void ink_bus_append_clean(InkBuffer *b, const char *text, size_t n_bytes)
@@ -194,7 +197,8 @@ static int add_interfaces(InkBus *b)
             INK_TRY(sd_bus_add_object_vtable(b->bus, &b->slots[b->n_slots++], INK_BUS_PATH,
                                              interfaces[i].interface, interfaces[i].vtable, b));
     INK_TRY(sd_bus_add_filter(b->bus, &b->slots[b->n_slots++], ink_memory_filter, b));
-    return ink_requests_add(b);
+    INK_TRY(ink_requests_add(b));
+    return ink_session_objects_init(b);
 }
 
 int ink_bus_new(sd_bus *bus, sd_event *event, const InkServiceOps *ops, void *service, InkBus **ret,
@@ -224,6 +228,7 @@ InkBus *ink_bus_free(InkBus *b)
         return NULL;
     b->stopping = true;
     ink_requests_drop_all(b);
+    ink_session_objects_drop_all(b);
     ink_callers_free(b->callers);
     for (InkCall *c = b->calls; c != NULL; c = c->next)
         c->bus = NULL;

@@ -8,6 +8,7 @@
 
 #include "ink-config.h"
 #include "ipc/request-object.h"
+#include "ipc/session-object.h"
 
 /* ------------------------------------------------------------ availability */
 
@@ -184,6 +185,8 @@ const InkBusMethod ink_manager_methods[] = {
     {"Load", INK_PERMISSION_TEXT, load},
     {"Unload", INK_PERMISSION_MANAGE, unload},
     {"ListModels", INK_PERMISSION_TEXT, list_models},
+    {"CreateSession", INK_PERMISSION_TEXT, ink_session_on_create},
+    {"ListSessions", INK_PERMISSION_TEXT, ink_session_on_list},
     {"ListRequests", INK_PERMISSION_TEXT, list_requests},
     {"Reload", INK_PERMISSION_MANAGE, reload},
     {NULL, INK_PERMISSION_NONE, NULL},
@@ -243,6 +246,12 @@ const sd_bus_vtable ink_manager_vtable[] = {
                              SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_NAMES("ListModels", "", , "aa{sv}", SD_BUS_PARAM(models), ink_bus_on_method,
                              SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_NAMES("CreateSession", "a{sv}", SD_BUS_PARAM(options), "o",
+                             SD_BUS_PARAM(session), ink_bus_on_method,
+                             SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_SENSITIVE),
+    SD_BUS_METHOD_WITH_NAMES("ListSessions", "a{sv}", SD_BUS_PARAM(options), "aa{sv}",
+                             SD_BUS_PARAM(sessions), ink_bus_on_method,
+                             SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_SENSITIVE),
     SD_BUS_METHOD_WITH_NAMES("ListRequests", "a{sv}", SD_BUS_PARAM(options), "aa{sv}",
                              SD_BUS_PARAM(requests), ink_bus_on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_NAMES("ListPermissions", "", , "a(sss)", SD_BUS_PARAM(permissions),

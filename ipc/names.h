@@ -7,11 +7,13 @@
 #define INK_BUS_NAME         "org.inkling.Inkling1"
 #define INK_BUS_PATH         "/org/inkling/Inkling1"
 #define INK_BUS_REQUESTS     INK_BUS_PATH "/request"
+#define INK_BUS_SESSIONS     INK_BUS_PATH "/session"
 #define INK_BUS_MANAGER      INK_BUS_NAME ".Manager"
 #define INK_BUS_TEXT         INK_BUS_NAME ".Text"
 #define INK_BUS_RECOMMEND    INK_BUS_NAME ".Recommendation"
 #define INK_BUS_MEMORY       INK_BUS_NAME ".Memory"
 #define INK_BUS_REQUEST      INK_BUS_NAME ".Request"
+#define INK_BUS_SESSION      INK_BUS_NAME ".Session"
 #define INK_BUS_ERROR_PREFIX INK_BUS_NAME ".Error."
 
 #define INK_API_REVISION 1u
@@ -40,3 +42,8 @@
 #define INK_BUS_MAX_EVENTS          256u
 #define INK_BUS_MAX_CANDIDATES      256u
 #define INK_BUS_MAX_DETOKENIZE      65536u
+/* Of a persistent session; bytes. */
+#define INK_BUS_MAX_SESSION_NAME    128u
+/* context-limit of a session; fewer tokens than this hold no turn. */
+#define INK_BUS_MIN_CONTEXT         64u
+#define INK_BUS_MAX_CONTEXT         (1u << 20)

@@ -20,6 +20,17 @@ InkPriority ink_options_priority(const char *word)
     return INK_PRIORITY_MAX;
 }
 
+const char *const ink_overflow_words[INK_OVERFLOW_MAX + 1] = {
+    "error", "drop-oldest", "truncate-head", "truncate-middle", NULL};
+
+InkOverflow ink_options_overflow(const char *word)
+{
+    for (int i = 0; i < INK_OVERFLOW_MAX; i++)
+        if (strcmp(word, ink_overflow_words[i]) == 0)
+            return (InkOverflow)i;
+    return INK_OVERFLOW_MAX;
+}
+
 /* ------------------------------------------------------------------ values */
 
 /* A key of the caller in a message: short, and printable where it is not ours. */
@@ -108,8 +119,7 @@ int ink_option_set_string(const InkOption *o, sd_bus_message *m, void *field, In
     return 0;
 }
 
-/* A token becomes a part of an object path. */
-static int set_token(const InkOption *o, sd_bus_message *m, void *field, InkError *reterr)
+int ink_option_set_token(const InkOption *o, sd_bus_message *m, void *field, InkError *reterr)
 {
     const char *v;
     int r = sd_bus_message_read_basic(m, 's', &v);
@@ -231,15 +241,12 @@ int ink_options_read_word(sd_bus_message *m, const char *name, const char *const
 
 static const char *const stream_words[] = {"none", "delta", NULL};
 
-#define TASK_ROWS                                                                                  \
-    INK_OPTION_STRING("model", InkTaskOptions, task.model, 0, 255),                                \
-        INK_OPTION_WORD("priority", InkTaskOptions, priority, ink_priority_words),                 \
-    {                                                                                              \
-        "handle-token", "s", set_token, offsetof(InkTaskOptions, handle_token)                     \
-    }
+#define START_ROWS                                                                                 \
+    INK_OPTION_WORD("priority", InkTaskOptions, priority, ink_priority_words),                     \
+        INK_OPTION_TOKEN(InkTaskOptions, handle_token)
 
 #define GENERATION_ROWS                                                                            \
-    TASK_ROWS,                                                                                     \
+    START_ROWS,                                                                                    \
         INK_OPTION_U32("max-tokens", InkTaskOptions, task.max_tokens, 1, INK_BUS_MAX_TOKENS),      \
         INK_OPTION_U32("max-lines", InkTaskOptions, task.max_lines, 1, INK_BUS_MAX_TOKENS),        \
         INK_OPTION_DOUBLE("temperature", InkTaskOptions, task.temperature, 0, 10),                 \
@@ -249,21 +256,25 @@ static const char *const stream_words[] = {"none", "delta", NULL};
         INK_OPTION_U32("top-k", InkTaskOptions, task.top_k, 0, 1000000),                           \
         INK_OPTION_U64("seed", InkTaskOptions, task.seed, 0, UINT64_MAX),                          \
         {"stop", "as", set_stops, offsetof(InkTaskOptions, n_stops)},                              \
+        INK_OPTION_WORD("overflow", InkTaskOptions, overflow, ink_overflow_words),                 \
         INK_OPTION_U64("deadline-usec", InkTaskOptions, task.deadline_usec, 1, DAY_USEC),          \
         INK_OPTION_STRING("supersede-key", InkTaskOptions, task.supersede_key, 1, 255),            \
         INK_OPTION_WORD("stream", InkTaskOptions, stream, stream_words),                           \
         INK_OPTION_U64("coalesce-usec", InkTaskOptions, coalesce_usec, 0, 10000000),               \
         INK_OPTION_U64("linger-usec", InkTaskOptions, linger_usec, 0, INK_BUS_MAX_LINGER_USEC)
 
-static const InkOption complete_rows[] = {GENERATION_ROWS};
+#define MODEL_ROW INK_OPTION_STRING("model", InkTaskOptions, task.model, 0, 255)
+
+static const InkOption complete_rows[] = {GENERATION_ROWS, MODEL_ROW};
 static const InkOption chat_rows[] = {
-    GENERATION_ROWS,
+    GENERATION_ROWS, MODEL_ROW,
     INK_OPTION_STRING("system", InkTaskOptions, system, 1, INK_BUS_MAX_STRING_BYTES)};
+/* Of a session: its model and system text are settled. */
+static const InkOption prompt_rows[] = {GENERATION_ROWS};
+static const InkOption prewarm_rows[] = {START_ROWS};
 /* The model is an argument there. */
 static const InkOption load_rows[] = {
-    INK_OPTION_WORD("priority", InkTaskOptions, priority, ink_priority_words),
-    {"handle-token", "s", set_token, offsetof(InkTaskOptions, handle_token)},
-    INK_OPTION_U64("hold-usec", InkTaskOptions, task.hold_usec, 0, DAY_USEC)};
+    START_ROWS, INK_OPTION_U64("hold-usec", InkTaskOptions, task.hold_usec, 0, DAY_USEC)};
 
 static const struct {
     const InkOption *rows;
@@ -272,6 +283,8 @@ static const struct {
     [INK_TASK_COMPLETE] = {complete_rows, INK_OPTIONS_N(complete_rows)},
     [INK_TASK_CHAT] = {chat_rows, INK_OPTIONS_N(chat_rows)},
     [INK_TASK_LOAD] = {load_rows, INK_OPTIONS_N(load_rows)},
+    [INK_TASK_PROMPT] = {prompt_rows, INK_OPTIONS_N(prompt_rows)},
+    [INK_TASK_PREWARM] = {prewarm_rows, INK_OPTIONS_N(prewarm_rows)},
 };
 
 int ink_options_read_task(sd_bus_message *m, InkTaskKind kind, InkTaskOptions *ret,
@@ -280,13 +293,12 @@ int ink_options_read_task(sd_bus_message *m, InkTaskKind kind, InkTaskOptions *r
     InkTaskOptions o = {
         .task = {.kind = kind,
                  .model = "",
-                 .max_tokens = kind == INK_TASK_CHAT ? 512 : 256,
+                 .max_tokens = kind == INK_TASK_COMPLETE ? 256 : 512,
                  .temperature = 0.7,
                  .top_p = 0.95,
                  .min_p = 0.05,
                  .repeat_penalty = 1.0,
                  .top_k = 40},
-        .priority = "interactive",
         .stream = "none",
         .coalesce_usec = INK_BUS_COALESCE_USEC,
         .linger_usec = INK_BUS_LINGER_USEC,
@@ -295,7 +307,11 @@ int ink_options_read_task(sd_bus_message *m, InkTaskKind kind, InkTaskOptions *r
         return INK_RAISE(EAGAIN, reterr, "no random numbers for the seed");
     o.task.seed >>= 11; /* so that the result is exact in every JSON reader */
     INK_TRY(ink_options_read(m, tables[kind].rows, tables[kind].n_rows, "", &o, NULL, reterr));
-    o.task.priority = ink_options_priority(o.priority);
+    o.task.has_priority = o.priority != NULL;
+    o.task.priority =
+        o.priority != NULL ? ink_options_priority(o.priority) : INK_PRIORITY_INTERACTIVE;
+    o.task.has_overflow = o.overflow != NULL;
+    o.task.overflow = o.overflow != NULL ? ink_options_overflow(o.overflow) : INK_OVERFLOW_ERROR;
     *ret = o;
     return 0;
 }

@@ -58,13 +58,18 @@ extern const char *const ink_priority_words[INK_PRIORITY_MAX + 1];
 /* INK_PRIORITY_MAX when it is none. */
 InkPriority ink_options_priority(const char *word);
 
+extern const char *const ink_overflow_words[INK_OVERFLOW_MAX + 1];
+/* INK_OVERFLOW_MAX when it is none. */
+InkOverflow ink_options_overflow(const char *word);
+
 /* What a method asks for besides the task. */
 typedef struct InkTaskOptions {
     InkTask task; /* prompt, messages and stops point into the rest of this and the message */
     const char *stops[INK_BUS_MAX_STOPS];
     size_t n_stops;
     const char *system;
-    const char *priority;
+    const char *priority; /* NULL = not given */
+    const char *overflow; /* NULL = not given */
     const char *stream;
     uint64_t coalesce_usec, linger_usec;
     const char *handle_token; /* NULL = choose one */
@@ -80,7 +85,8 @@ typedef struct InkTaskInput {
     size_t n_prompt_bytes;
     InkChatMessage *messages; /* room for one more at the front is kept for `system` */
     size_t n_messages;
-    char *owned; /* content of a memfd */
+    const char *session; /* path of a session, for a prompt of it */
+    char *owned;         /* content of a memfd */
 } InkTaskInput;
 
 #define INK_TASK_INPUT_INIT ((InkTaskInput){0})
@@ -88,9 +94,15 @@ void ink_task_input_done(InkTaskInput *in);
 
 /* Argument `prompt` s; argument `messages` a(ss); argument `input` a{sv} of Start. */
 INK_MUST_CHECK int ink_options_read_prompt(sd_bus_message *m, InkTaskInput *in, InkError *reterr);
+/* The same of argument `text` s. */
+INK_MUST_CHECK int ink_options_read_text(sd_bus_message *m, InkTaskInput *in, InkError *reterr);
 INK_MUST_CHECK int ink_options_read_messages(sd_bus_message *m, InkTaskInput *in, InkError *reterr);
 INK_MUST_CHECK int ink_options_read_input(sd_bus_message *m, InkTaskKind kind, InkTaskInput *in,
                                           InkError *reterr);
+/* The messages with `system` (NULL = none) in front; checks their sum. */
+INK_MUST_CHECK int ink_options_join_system(InkTaskInput *in, const char *system,
+                                           const InkChatMessage **ret, size_t *ret_n,
+                                           InkError *reterr);
 /* Joins the two: puts `system` in front, checks sums, points the task at the input. */
 INK_MUST_CHECK int ink_options_join(InkTaskOptions *options, InkTaskInput *in, InkError *reterr);
 
@@ -126,5 +138,11 @@ int ink_option_set_string(const InkOption *o, sd_bus_message *m, void *field, In
 #define INK_OPTION_WORD(key, T, field, words)                                                      \
     {                                                                                              \
         key, "s", ink_option_set_string, offsetof(T, field), 0, 0, 0, 0, words                     \
+    }
+/* handle-token: becomes a part of an object path. */
+int ink_option_set_token(const InkOption *o, sd_bus_message *m, void *field, InkError *reterr);
+#define INK_OPTION_TOKEN(T, field)                                                                 \
+    {                                                                                              \
+        "handle-token", "s", ink_option_set_token, offsetof(T, field)                              \
     }
 #define INK_OPTIONS_N(table) (sizeof(table) / sizeof((table)[0]))

@@ -8,6 +8,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/clock.h"
+#include "ipc/owned-object.h"
 
 /* ------------------------------------------------------------------ lookup */
 
@@ -20,19 +21,13 @@ InkRequestObject *ink_request_find(InkBus *b, const char *path, const char *send
     return NULL;
 }
 
-static const char *current_sender(sd_bus *bus)
-{
-    sd_bus_message *m = sd_bus_get_current_message(bus);
-    return m != NULL ? sd_bus_message_get_sender(m) : NULL;
-}
-
 /* A foreign object is not found, exactly as a missing one. */
 static int find_object(sd_bus *bus, const char *path, const char *interface, void *userdata,
                        void **ret_found, sd_bus_error *reterr)
 {
     (void)interface;
     (void)reterr;
-    InkRequestObject *r = ink_request_find(userdata, path, current_sender(bus));
+    InkRequestObject *r = ink_request_find(userdata, path, ink_owned_current_sender(bus));
     if (r == NULL)
         return 0;
     *ret_found = r;
@@ -42,29 +37,16 @@ static int find_object(sd_bus *bus, const char *path, const char *interface, voi
 static int list_nodes(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes,
                       sd_bus_error *reterr)
 {
+    _cleanup_(ink_owned_nodes_done) InkOwnedNodes nodes = INK_OWNED_NODES_INIT;
     InkBus *b = userdata;
-    const char *sender = current_sender(bus);
-    size_t n = 0;
+    const char *sender = ink_owned_current_sender(bus);
     (void)prefix;
     (void)reterr;
     for (InkRequestObject *r = b->requests; r != NULL; r = r->next)
-        n++;
-    char **nodes = ink_alloc_array(n + 1, sizeof(*nodes));
-    if (nodes == NULL)
-        return -ENOMEM;
-    n = 0;
-    for (InkRequestObject *r = b->requests; r != NULL; r = r->next) {
-        if (ink_request_find(b, r->path, sender) != r)
-            continue;
-        nodes[n] = strdup(r->path);
-        if (nodes[n++] == NULL) {
-            while (n > 0)
-                free(nodes[--n]);
-            free(nodes);
-            return -ENOMEM;
-        }
-    }
-    *ret_nodes = nodes;
+        if (ink_request_find(b, r->path, sender) == r)
+            INK_TRY(ink_owned_nodes_add(&nodes, r->path));
+    *ret_nodes = INK_TAKE(nodes.paths);
+    nodes.n = 0;
     return 0;
 }
 

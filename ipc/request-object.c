@@ -3,10 +3,10 @@
 #include "ipc/request-object.h"
 
 #include <string.h>
-#include <sys/random.h>
 
 #include "engine/base/alloc.h"
 #include "engine/base/clock.h"
+#include "ipc/owned-object.h"
 #include "ipc/request-private.h"
 
 #define TIMER_ACCURACY_USEC 1000u
@@ -326,29 +326,15 @@ static int make_room(InkBus *b, InkCallerEntry *who, InkError *reterr)
     return 0;
 }
 
-/* /org/inkling/Inkling1/request/SENDER/TOKEN, as the desktop portals do it. */
 static int make_path(InkBus *b, InkCallerEntry *who, const char *token, char **ret,
                      InkError *reterr)
 {
-    char random_token[24];
-    if (token == NULL) {
-        uint64_t random;
-        if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-            return INK_RAISE(ENOMEM, reterr, "no random numbers for the request");
-        snprintf(random_token, sizeof(random_token), "r%016llx", (unsigned long long)random);
-        token = random_token;
-    }
-    _cleanup_buffer_ InkBuffer path = INK_BUFFER_INIT;
-    ink_buffer_append_str(&path, INK_BUS_REQUESTS "/");
-    for (const char *p = who->sender; *p != '\0'; p++)
-        if (*p != ':')
-            ink_buffer_append_char(&path, *p == '.' ? '_' : *p);
-    ink_buffer_printf(&path, "/%s", token);
-    INK_CHECK(ink_buffer_status(&path) == 0, ENOMEM, reterr, "out of memory for the request");
+    _cleanup_free_ char *path = NULL;
+    INK_TRY(ink_owned_path(INK_BUS_REQUESTS, who->sender, token, 'r', &path, reterr));
     for (const InkRequestObject *r = b->requests; r != NULL; r = r->next)
-        INK_CHECK(strcmp(r->path, path.data) != 0, EINVAL, reterr,
+        INK_CHECK(strcmp(r->path, path) != 0, EINVAL, reterr,
                   "handle-token is in use by another request of this connection");
-    *ret = ink_buffer_take(&path);
+    *ret = INK_TAKE(path);
     return 0;
 }
 
@@ -439,4 +425,12 @@ int ink_request_start(InkBus *b, InkCallerEntry *who, sd_bus_message *m,
     }
     release(INK_TAKE(r));
     return 0;
+}
+
+int ink_request_start_blocking(InkBus *b, InkCallerEntry *who, sd_bus_message *m,
+                               InkTaskOptions *options, InkError *reterr)
+{
+    if (options->task.deadline_usec == 0)
+        options->task.deadline_usec = INK_BUS_BLOCKING_USEC;
+    return ink_request_start(b, who, m, options, INK_DELIVERY_REPLY, reterr);
 }

@@ -20,17 +20,22 @@ void ink_task_input_done(InkTaskInput *in)
     *in = INK_TASK_INPUT_INIT;
 }
 
-static int check_prompt(InkTaskInput *in, InkError *reterr)
+static int read_words(sd_bus_message *m, const char *name, InkTaskInput *in, InkError *reterr)
 {
-    INK_CHECK(in->n_prompt_bytes > 0, EINVAL, reterr, "prompt is empty (0 bytes)");
+    INK_TRY(ink_options_read_string(m, name, &in->prompt, reterr));
+    in->n_prompt_bytes = strlen(in->prompt);
+    INK_CHECK(in->n_prompt_bytes > 0, EINVAL, reterr, "%s is empty (0 bytes)", name);
     return 0;
 }
 
 int ink_options_read_prompt(sd_bus_message *m, InkTaskInput *in, InkError *reterr)
 {
-    INK_TRY(ink_options_read_string(m, "prompt", &in->prompt, reterr));
-    in->n_prompt_bytes = strlen(in->prompt);
-    return check_prompt(in, reterr);
+    return read_words(m, "prompt", in, reterr);
+}
+
+int ink_options_read_text(sd_bus_message *m, InkTaskInput *in, InkError *reterr)
+{
+    return read_words(m, "text", in, reterr);
 }
 
 static int read_message(sd_bus_message *m, size_t index, InkChatMessage *ret, InkError *reterr)
@@ -139,9 +144,42 @@ static const InkOption complete_rows[] = {
 static const InkOption chat_rows[] = {
     {"messages", "a(ss)", set_messages, offsetof(InkTaskInput, messages)}};
 
+static int set_session(const InkOption *o, sd_bus_message *m, void *field, InkError *reterr)
+{
+    const char *v;
+    int r = sd_bus_message_read_basic(m, 'o', &v);
+    INK_CHECK(r > 0, EINVAL, reterr, "%s: not readable", o->key);
+    *(const char **)field = v;
+    return 0;
+}
+
+static int set_text(const InkOption *o, sd_bus_message *m, void *field, InkError *reterr)
+{
+    InkTaskInput *in = (InkTaskInput *)((char *)field - o->offset);
+    return ink_options_read_text(m, in, reterr);
+}
+
+static const InkOption prompt_rows[] = {
+    {"session", "o", set_session, offsetof(InkTaskInput, session)},
+    {"text", "s", set_text, offsetof(InkTaskInput, prompt)},
+    {"text-fd", "h", set_prompt_fd, offsetof(InkTaskInput, prompt)}};
+
+static int read_turn(sd_bus_message *m, InkTaskInput *in, InkError *reterr)
+{
+    uint32_t seen = 0;
+    INK_TRY(
+        ink_options_read(m, prompt_rows, INK_OPTIONS_N(prompt_rows), "input: ", in, &seen, reterr));
+    INK_CHECK(in->session != NULL, EINVAL, reterr, "input: session is missing");
+    INK_CHECK(in->prompt != NULL, EINVAL, reterr, "input: text or text-fd is missing");
+    INK_CHECK((seen & 6u) != 6u, EINVAL, reterr, "input: text and text-fd are both given");
+    return 0;
+}
+
 int ink_options_read_input(sd_bus_message *m, InkTaskKind kind, InkTaskInput *in, InkError *reterr)
 {
     uint32_t seen = 0;
+    if (kind == INK_TASK_PROMPT)
+        return read_turn(m, in, reterr);
     if (kind == INK_TASK_CHAT) {
         INK_TRY(
             ink_options_read(m, chat_rows, INK_OPTIONS_N(chat_rows), "input: ", in, &seen, reterr));
@@ -155,32 +193,37 @@ int ink_options_read_input(sd_bus_message *m, InkTaskKind kind, InkTaskInput *in
     return 0;
 }
 
-static int join_messages(InkTaskOptions *options, InkTaskInput *in, InkError *reterr)
+int ink_options_join_system(InkTaskInput *in, const char *system, const InkChatMessage **ret,
+                            size_t *ret_n, InkError *reterr)
 {
+    if (in->messages == NULL)
+        in->messages = ink_alloc_array(1, sizeof(*in->messages));
+    INK_CHECK(in->messages != NULL, ENOMEM, reterr, "out of memory for the messages");
     InkChatMessage *first = in->messages + 1;
     size_t n = in->n_messages, n_bytes = 0;
-    if (options->system != NULL) {
-        INK_CHECK(strcmp(first->role, "system") != 0, EINVAL, reterr,
+    if (system != NULL) {
+        INK_CHECK(n == 0 || strcmp(first->role, "system") != 0, EINVAL, reterr,
                   "system is given as an option and as the first message");
         first = in->messages;
         n++;
-        *first = (InkChatMessage){"system", options->system, strlen(options->system)};
+        *first = (InkChatMessage){"system", system, strlen(system)};
     }
     for (size_t i = 0; i < n; i++) /* each is at most 256 KiB, so that the sum cannot wrap */
         n_bytes += first[i].n_text_bytes;
-    INK_CHECK(n_bytes > 0, EINVAL, reterr, "messages are empty (0 bytes)");
+    INK_CHECK(n == 0 || n_bytes > 0, EINVAL, reterr, "messages are empty (0 bytes)");
     INK_CHECK(n_bytes <= INK_BUS_MAX_PROMPT_BYTES, E2BIG, reterr,
               "messages have %zu bytes, the limit of a prompt is %u", n_bytes,
               INK_BUS_MAX_PROMPT_BYTES);
-    options->task.messages = first;
-    options->task.n_messages = n;
+    *ret = first;
+    *ret_n = n;
     return 0;
 }
 
 int ink_options_join(InkTaskOptions *options, InkTaskInput *in, InkError *reterr)
 {
     if (options->task.kind == INK_TASK_CHAT)
-        INK_TRY(join_messages(options, in, reterr));
+        INK_TRY(ink_options_join_system(in, options->system, &options->task.messages,
+                                        &options->task.n_messages, reterr));
     options->task.prompt = in->prompt;
     options->task.n_prompt_bytes = in->n_prompt_bytes;
     options->task.stops = options->stops;

@@ -8,18 +8,11 @@
 
 #include "engine/base/alloc.h"
 #include "ipc/request-object.h"
+#include "ipc/session-object.h"
 
 #define _cleanup_input_ _cleanup_(ink_task_input_done)
 
 /* -------------------------------------------------------------- generation */
-
-static int start_blocking(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkTaskOptions *o,
-                          InkError *reterr)
-{
-    if (o->task.deadline_usec == 0)
-        o->task.deadline_usec = INK_BUS_BLOCKING_USEC;
-    return ink_request_start(b, who, m, o, INK_DELIVERY_REPLY, reterr);
-}
 
 static int complete(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr)
 {
@@ -28,7 +21,7 @@ static int complete(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError 
     INK_TRY(ink_options_read_prompt(m, &in, reterr));
     INK_TRY(ink_options_read_task(m, INK_TASK_COMPLETE, &o, reterr));
     INK_TRY(ink_options_join(&o, &in, reterr));
-    return start_blocking(b, who, m, &o, reterr);
+    return ink_request_start_blocking(b, who, m, &o, reterr);
 }
 
 static int chat(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr)
@@ -38,21 +31,25 @@ static int chat(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *ret
     INK_TRY(ink_options_read_messages(m, &in, reterr));
     INK_TRY(ink_options_read_task(m, INK_TASK_CHAT, &o, reterr));
     INK_TRY(ink_options_join(&o, &in, reterr));
-    return start_blocking(b, who, m, &o, reterr);
+    return ink_request_start_blocking(b, who, m, &o, reterr);
 }
 
 static int start_delivered(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkDelivery delivery,
                            InkError *reterr)
 {
-    static const char *const kinds[] = {"complete", "chat", NULL};
+    static const char *const kinds[] = {"complete", "chat", "prompt", NULL};
     _cleanup_input_ InkTaskInput in = INK_TASK_INPUT_INIT;
     InkTaskOptions o;
     const char *word = "";
     INK_TRY(ink_options_read_word(m, "kind", kinds, &word, reterr));
-    InkTaskKind kind = strcmp(word, "chat") == 0 ? INK_TASK_CHAT : INK_TASK_COMPLETE;
+    InkTaskKind kind = strcmp(word, "chat") == 0     ? INK_TASK_CHAT
+                       : strcmp(word, "prompt") == 0 ? INK_TASK_PROMPT
+                                                     : INK_TASK_COMPLETE;
     INK_TRY(ink_options_read_input(m, kind, &in, reterr));
     INK_TRY(ink_options_read_task(m, kind, &o, reterr));
     INK_TRY(ink_options_join(&o, &in, reterr));
+    if (kind == INK_TASK_PROMPT)
+        INK_TRY(ink_session_id_of_path(b, who, in.session, &o.task.session, reterr));
     return ink_request_start(b, who, m, &o, delivery, reterr);
 }
 

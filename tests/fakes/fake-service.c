@@ -10,6 +10,7 @@
 #include <systemd/sd-event.h>
 
 #include "ipc/bus.h"
+#include "tests/fakes/fake-sessions.h"
 
 #define PIECE         "word "
 #define N_PIECE       (sizeof(PIECE) - 1)
@@ -33,6 +34,7 @@ typedef struct FakeTask {
 } FakeTask;
 
 typedef struct FakeService {
+    FakeSessions sessions; /* first: see there */
     sd_event *event;
     InkBus *bus;
     FakeShared *shared;
@@ -76,6 +78,7 @@ static void finish(FakeTask *t, InkTaskStatus status, InkFinishReason reason, in
     sd_event_source_disable_unref(t->step);
     sd_event_source_disable_unref(t->deadline);
     ADD(s->shared->n_finished, 1);
+    fake_sessions_end(&s->sessions, t->id, status);
     t->sink.events->finished(t->sink.userdata, &result);
     free(t);
     __atomic_store_n(&s->shared->n_active, (uint32_t)(s->bus ? ink_bus_n_active(s->bus) : 0),
@@ -118,7 +121,7 @@ static bool step(FakeTask *t)
         finish(t, INK_TASK_SUCCESS, INK_FINISH_STOP, 0);
         return false;
     }
-    if (t->n_left == 0) {
+    if (t->n_left == 0 || t->kind == INK_TASK_PREWARM) {
         finish(t, INK_TASK_SUCCESS, INK_FINISH_LENGTH, 0);
         return false;
     }
@@ -159,6 +162,8 @@ static void note_task(FakeShared *h, const InkCaller *caller, const InkTask *tas
     h->last_n_messages = (uint32_t)task->n_messages;
     h->last_max_tokens = task->max_tokens;
     h->last_priority = task->priority;
+    h->last_overflow = task->has_overflow ? task->overflow : INK_OVERFLOW_MAX;
+    h->last_session = task->session;
     h->last_deadline_usec = task->deadline_usec;
     h->last_prompt_bytes = task->n_prompt_bytes;
     h->last_seed = task->seed;
@@ -191,13 +196,19 @@ static int start(void *service, const InkCaller *caller, const InkTask *task,
     note_task(s->shared, caller, task, sink);
     t->service = s;
     t->id = *ret_id = ++s->next_id;
+    bool is_turn = task->kind == INK_TASK_PROMPT || task->kind == INK_TASK_PREWARM;
+    int r = is_turn ? fake_sessions_begin(&s->sessions, caller, task, t->id, reterr) : 0;
+    if (r < 0) {
+        free(t);
+        return r;
+    }
     t->sink = *sink;
     t->kind = task->kind;
     t->n_left = task->max_tokens;
     t->seed = task->seed;
     t->priority = task->priority;
     t->credit_bytes = sink->credit_bytes;
-    snprintf(t->model, sizeof(t->model), "%s", task->model);
+    snprintf(t->model, sizeof(t->model), "%s", is_turn ? task->prompt : task->model);
     snprintf(t->key, sizeof(t->key), "%s", task->supersede_key != NULL ? task->supersede_key : "");
     snprintf(t->sender, sizeof(t->sender), "%s", caller->sender);
     t->next = s->tasks;
@@ -504,6 +515,17 @@ static const InkServiceOps ops = {
     .caller_known = caller_known,
     .caller_gone = caller_gone,
     .reload = reload,
+    .set_session_events = fake_set_session_events,
+    .create_session = fake_create_session,
+    .session_append = fake_session_append,
+    .session_rewind = fake_session_rewind,
+    .session_clone = fake_session_clone,
+    .session_measure = fake_session_measure,
+    .session_transcript = fake_session_transcript,
+    .session_info = fake_session_info,
+    .session_forget = fake_session_forget,
+    .close_session = fake_close_session,
+    .list_sessions = fake_list_sessions,
     .memory_enabled = memory_enabled,
     .set_memory_enabled = set_memory_enabled,
 };
@@ -511,6 +533,9 @@ static const InkServiceOps ops = {
 int fake_service_run(const char *address, FakeShared *shared)
 {
     FakeService s = {.shared = shared};
+    s.sessions.service = &s;
+    s.sessions.cancel = cancel;
+    s.sessions.n_closed = shared->n_closed;
     InkError error = {0};
     sd_bus *bus = NULL;
     sigset_t mask;

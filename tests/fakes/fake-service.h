@@ -29,7 +29,9 @@ typedef struct FakeShared {
     uint32_t last_permission, last_decision, n_callers;
     uint32_t store_fails, reload_fails; /* set by the test */
     uint32_t n_reloads;
-    uint32_t denied;      /* set by the test: bits of InkPermission */
+    uint32_t denied; /* set by the test: bits of InkPermission */
+    uint32_t n_closed[INK_SESSION_END_MAX], last_overflow; /* INK_OVERFLOW_MAX = not given */
+    uint64_t last_session;
     uint64_t last_deadline_usec, last_prompt_bytes, last_seed;
     char last_app_id[256], last_first_role[16];
 } FakeShared;

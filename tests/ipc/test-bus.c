@@ -479,11 +479,17 @@ static void test_bus_xml_is_what_runs(void **state)
     fixture_start_request(bus, &seen, "hold", 1, "");
     read_live(bus, INK_BUS_PATH, &live);
     read_live(bus, seen.path, &live);
+    _cleanup_message_ sd_bus_message *session = NULL;
+    const char *session_path;
+    assert_true(fixture_call(bus, INK_BUS_MANAGER, "CreateSession", NULL, &session, "a{sv}", 0) >=
+                0);
+    assert_true(sd_bus_message_read(session, "o", &session_path) > 0);
+    read_live(bus, session_path, &live);
     qsort(live.line, live.n, sizeof(live.line[0]), compare_lines);
     for (size_t i = 0; i < live.n && i < shipped.n; i++)
         assert_string_equal(live.line[i], shipped.line[i]);
     assert_int_equal(live.n, shipped.n);
-    assert_int_equal(live.n, 37);
+    assert_true(live.n > 50); /* or the objects were not there */
     free_members(&live);
     free_members(&shipped);
 }
