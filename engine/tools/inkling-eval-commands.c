@@ -416,7 +416,14 @@ int ink_eval_perplexity(InkEvalRun *run, InkError *reterr)
     INK_TRY(open_engine(run, &e, reterr));
     INK_TRY(read_tokens(run, e, &ids, reterr));
     Score s = {.n_vocab = ink_engine_info(e)->n_vocab, .tokenizer = ink_engine_tokenizer(e)};
-    for (size_t start = 0; start + 1 < ids.n; start += run->window) {
+    /* Where a model wants a beginning, a window's stands in the place of the last one's last token,
+     * which is scored by then. */
+    uint32_t bos = ink_tokenizer_bos(s.tokenizer);
+    bool begins = ink_tokenizer_adds_bos(s.tokenizer) && ids.ids[0] == bos;
+    size_t step = run->window - (begins ? 1 : 0); /* a window has two tokens at least */
+    for (size_t start = 0; start + 1 < ids.n; start += step) {
+        if (begins)
+            ids.ids[start] = bos;
         s.ids = ids.ids + start;
         s.n = ids.n - start < run->window ? ids.n - start : run->window;
         if (s.n > 1)
