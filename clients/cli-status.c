@@ -270,6 +270,14 @@ static int run_doctor(Cli *cli)
     Doctor d = {.cli = cli};
     Status s;
     read_status(cli, &s);
+    if (s.bus && cli_setting(cli, "offline") != NULL) {
+        if (s.running)
+            return cli_prove_offline(cli);
+        report(&d, VERDICT_FAIL, "service", "not running, so nothing can be proven",
+               "inkling complete hello starts it; then ask again");
+        cli_flush(cli);
+        return CLI_UNREACHABLE;
+    }
     if (!s.bus) {
         report(&d, VERDICT_FAIL, "bus", s.problem,
                "log in to a desktop or `loginctl enable-linger`; in a checkout: ./dev shell");
@@ -305,12 +313,20 @@ const CliVerb cli_verb_status = {
     .run = run_status,
 };
 
+static const CliOption doctor_options[] = {
+    {"offline", NULL, NULL, 0, "prove that no process of the service can reach a network"},
+    {0},
+};
+
 const CliVerb cli_verb_doctor = {
     .name = "doctor",
     .arguments = "",
     .summary = "is everything in place, and what to do if not",
-    .details = "Does not start the service. Exit 0 all well, 1 something to do, 3 not running.\n",
-    .examples = "  inkling doctor\n",
+    .options = doctor_options,
+    .details = "Does not start the service. Exit 0 all well, 1 something to do, 3 not running.\n"
+               "With --offline every process of the service tries to open a network socket, and\n"
+               "what the kernel says of it is read from /proc; exit 1 if a proof is missing.\n",
+    .examples = "  inkling doctor\n  inkling doctor --offline\n",
     .run = run_doctor,
 };
 

@@ -104,6 +104,9 @@ void cli_format_size(char out[16], uint64_t n_bytes);
 /* Flushes standard output; CLI_OK or the code for a closed pipe or a full disk. */
 int cli_flush(const Cli *cli);
 
+/* cli-offline.c: the proof of `doctor --offline`; an exit code. Needs a running service. */
+int cli_prove_offline(Cli *cli);
+
 /* Method call with the settings of the verb as the last argument; see client.h. */
 int cli_call(Cli *cli, const char *interface, const char *method, InkClientAppend *append,
              sd_bus_message **ret);

@@ -120,6 +120,10 @@ int ink_app_detokenize(void *service, const InkCaller *caller, const uint32_t *i
 /* error NULL = it is done. */
 void ink_app_answer_tokens(InkRequest *r, uint32_t count, const InkError *error);
 
+/* proof.c */
+int ink_app_prove_offline(void *service, const InkCaller *caller, InkProofReply *reply,
+                          void *userdata, InkError *reterr);
+
 /* residency.c */
 int ink_residency_init(InkApp *app, const InkAppOptions *options, InkError *reterr);
 void ink_residency_done(InkApp *app);

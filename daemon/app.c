@@ -246,6 +246,7 @@ static const InkServiceOps ops = {
     .list_models = ink_app_list_models,
     .unload = unload,
     .state = ink_app_state,
+    .prove_offline = ink_app_prove_offline,
     .reload = ink_app_reload,
     .observe = observe,
     .permitted = permitted,

@@ -38,6 +38,7 @@ typedef enum InkRequestKind {
     INK_REQUEST_LOAD,
     INK_REQUEST_TOKENIZE,
     INK_REQUEST_DETOKENIZE,
+    INK_REQUEST_PROBE, /* the worker proves that it cannot reach a network */
 } InkRequestKind;
 
 typedef struct InkRequest {
@@ -61,6 +62,7 @@ typedef struct InkRequest {
         InkWireGenerate generate;
         InkWireTokenize tokenize;
         InkWireDetokenize detokenize;
+        InkWireHeader probe;
     } wire;
     uint64_t hold_usec; /* LOAD */
 
@@ -70,7 +72,7 @@ typedef struct InkRequest {
     InkTokensReply *tokens_reply;
     InkTextReply *text_reply;
     void *reply_userdata;
-    /* Text of a deferred sink or of DETOKENIZE; ids of TOKENIZE. */
+    /* Text of a deferred sink, of DETOKENIZE and PROBE; ids of TOKENIZE. */
     InkBuffer collected;
 
     sd_event_source *deadline;

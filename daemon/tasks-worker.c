@@ -66,6 +66,10 @@ int ink_app_send(InkApp *app, InkRequest *r, InkError *reterr)
         INK_TRY(ink_worker_submit(app->worker, INK_WIRE_TOKENIZE, &r->wire.tokenize.header,
                                   r->bulk_fd, &r->wire_id, reterr));
         break;
+    case INK_REQUEST_PROBE:
+        INK_TRY(ink_worker_submit(app->worker, INK_WIRE_PROBE, &r->wire.probe, -1, &r->wire_id,
+                                  reterr));
+        break;
     case INK_REQUEST_DETOKENIZE:
         INK_TRY(ink_worker_submit(app->worker, INK_WIRE_DETOKENIZE, &r->wire.detokenize.header,
                                   r->bulk_fd, &r->wire_id, reterr));

@@ -76,7 +76,7 @@ const InkWireLoaded *ink_worker_loaded(const InkWorker *w);
 size_t ink_worker_n_jobs(const InkWorker *w);
 
 /* From READY. `frame` is a GENERATE, TOKENIZE or DETOKENIZE but for type, size and id; `bulk_fd`
- * stays the caller's. */
+ * stays the caller's. PROBE: the header alone, no descriptor (-1). */
 INK_MUST_CHECK int ink_worker_submit(InkWorker *w, InkWireType type, InkWireHeader *frame,
                                      int bulk_fd, uint64_t *ret_id, InkError *reterr);
 void ink_worker_cancel(InkWorker *w, uint64_t id);

@@ -26,6 +26,7 @@ static const struct {
 } interfaces[] = {
     {INK_BUS_MANAGER, ink_manager_methods, ink_manager_vtable},
     {INK_BUS_MANAGER, ink_permission_methods, NULL}, /* in the vtable above */
+    {INK_BUS_MANAGER, ink_proof_methods, NULL},
     {INK_BUS_TEXT, ink_text_methods, ink_text_vtable},
     {INK_BUS_RECOMMEND, ink_recommendation_methods, ink_recommendation_vtable},
     {INK_BUS_MEMORY, NULL, ink_memory_vtable},

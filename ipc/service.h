@@ -185,6 +185,21 @@ typedef void InkTextReply(void *userdata, const InkError *error, const char *tex
 typedef void InkCountReply(void *userdata, const InkError *error, uint64_t count);
 typedef void InkDoneReply(void *userdata, const InkError *error);
 
+typedef struct InkServiceTry {
+    const char *call; /* "socket AF_INET, stream" */
+    int error;        /* errno; 0 = it went through */
+} InkServiceTry;
+
+typedef struct InkServiceProof {
+    const char *process; /* "inklingd", "inkling-worker" */
+    uint32_t pid;
+    const InkServiceTry *tries;
+    size_t n_tries;
+} InkServiceProof;
+
+typedef void InkProofReply(void *userdata, const InkError *error, const InkServiceProof *proofs,
+                           size_t n);
+
 typedef struct InkServiceEvent {
     const char *kind;                        /* "opened", "ran", "accepted", "focused": checked */
     const char *uri, *text, *title, *app_id; /* NULL = not given */
@@ -422,6 +437,10 @@ typedef struct InkServiceOps {
                         InkDoneReply *reply, void *userdata, InkError *reterr);
     int (*set_default_model)(void *service, const InkCaller *caller, const char *name, bool force,
                              InkDoneReply *reply, void *userdata, InkError *reterr);
+
+    /* Every process of the service tries to reach a network, and tells. */
+    int (*prove_offline)(void *service, const InkCaller *caller, InkProofReply *reply,
+                         void *userdata, InkError *reterr);
 
     /* Reads the configuration again; -EINVAL names file, line and fault, and nothing changes. */
     int (*reload)(void *service, const InkCaller *caller, InkError *reterr);

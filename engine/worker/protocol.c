@@ -8,6 +8,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/clock.h"
+#include "engine/base/network-probe.h"
 #include "engine/base/utf8.h"
 #include "engine/worker/scheduler.h"
 
@@ -89,7 +90,7 @@ static WaitingFrame *find_waiting(Worker *w, uint64_t id)
         InkWireHeader h;
         memcpy(&h, f->bytes, sizeof(h));
         if (h.id == id && (h.type == INK_WIRE_GENERATE || h.type == INK_WIRE_TOKENIZE ||
-                           h.type == INK_WIRE_DETOKENIZE))
+                           h.type == INK_WIRE_DETOKENIZE || h.type == INK_WIRE_PROBE))
             return f;
     }
     return NULL;
@@ -366,6 +367,20 @@ static int on_detokenize(Worker *w, InkError *reterr)
     return send_done(w, bulk.strings[0].n_bytes / sizeof(uint32_t), text.size_bytes);
 }
 
+static int on_probe(Worker *w, InkError *reterr)
+{
+    int errors[INK_NETWORK_TRIES];
+    char text[INK_NETWORK_TRIES * 12] = "";
+    size_t n = 0;
+    ink_network_probe(errors);
+    for (size_t i = 0; i < INK_NETWORK_TRIES; i++)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, i > 0 ? " %d" : "%d", errors[i]);
+    InkWireText t = {.header = {.type = INK_WIRE_TEXT, .id = w->frame.header.id}};
+    int r = ink_worker_send(w->socket, &t.header, sizeof(t), text, n);
+    INK_CHECK(r >= 0, -r, reterr, "PROBE: the answer was not sent");
+    return send_done(w, 0, n);
+}
+
 static int on_frame(Worker *w, InkError *reterr)
 {
     const InkWireHeader *h = &w->frame.header;
@@ -384,6 +399,8 @@ static int on_frame(Worker *w, InkError *reterr)
         return on_tokenize(w, reterr);
     case INK_WIRE_DETOKENIZE:
         return on_detokenize(w, reterr);
+    case INK_WIRE_PROBE:
+        return on_probe(w, reterr);
     case INK_WIRE_TRIM:
         ink_scheduler_trim(w->scheduler, w->frame.trim.scope, w->frame.trim.keep_bytes);
         return 0;

@@ -296,6 +296,8 @@ static const struct FrameRule {
     {INK_WIRE_DETOKENIZE, INK_WIRE_TO_WORKER, "DETOKENIZE", sizeof(InkWireDetokenize), 0, 1, 1,
      ID_NEEDED, check_detokenize},
     {INK_WIRE_TRIM, INK_WIRE_TO_WORKER, "TRIM", sizeof(InkWireTrim), 0, 0, 0, ID_NONE, check_trim},
+    {INK_WIRE_PROBE, INK_WIRE_TO_WORKER, "PROBE", sizeof(InkWireHeader), 0, 0, 0, ID_NEEDED,
+     check_nothing},
     {INK_WIRE_READY, INK_WIRE_TO_BROKER, "READY", sizeof(InkWireReady), 0, 0, 0, ID_NONE,
      check_ready},
     {INK_WIRE_LOADED, INK_WIRE_TO_BROKER, "LOADED", sizeof(InkWireLoaded), 0, 0, 0, ID_NEEDED,

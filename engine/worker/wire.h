@@ -41,6 +41,8 @@ typedef enum InkWireType {
     INK_WIRE_TOKENIZE,   /* InkWireTokenize; fd: strings as GENERATE, without stops */
     INK_WIRE_DETOKENIZE, /* InkWireDetokenize; fd: one string of u32 ids */
     INK_WIRE_TRIM,       /* InkWireTrim; id 0; after LOADED, not answered */
+    INK_WIRE_PROBE,      /* header only; answered as DETOKENIZE is: the errno of each try of
+                            base/network-probe.h, in decimal with spaces between */
     /* worker to broker */
     INK_WIRE_READY = 64, /* InkWireReady; id 0; sealed and waiting */
     INK_WIRE_LOADED,     /* InkWireLoaded */

@@ -82,6 +82,21 @@ class PrivacyTest(unittest.TestCase):
             descriptors = set(re.findall(r"(?:sendmsg|recvmsg)\((\d+)", "\n".join(after)))
             self.assertEqual(len(descriptors), 1, descriptors)
 
+    def test_every_process_proves_that_it_is_offline(self):
+        with Service() as s:
+            self.assertEqual(s.inkling("doctor", "--offline").returncode, 3, "not running: nothing to prove")
+            s.busctl("call", NAME, PATH, f"{NAME}.Text", "CountTokens", "sa{sv}", "x", 0)
+            r = s.inkling("doctor", "--offline", "--json")
+            self.assertEqual(r.returncode, 0, r.stdout + r.stderr)
+            rows = [json.loads(line) for line in r.stdout.splitlines()]
+            self.assertEqual([row["pid"] for row in rows], [s.daemon_pid(), s.worker_pid()])
+            for row in rows:
+                self.assertTrue(row["proven"])
+                self.assertEqual((row["tries"], row["refused"], row["seccomp"]), (9, 9, 2))
+            text = s.inkling("doctor", "--offline").stdout
+            self.assertIn("socket AF_INET, stream: E", text)
+            self.assertEqual(text.count("\nok"), 1)
+
     def test_processes_are_locked_in(self):
         with Service() as s:
             s.busctl("call", NAME, PATH, f"{NAME}.Text", "CountTokens", "sa{sv}", "x", 0)
