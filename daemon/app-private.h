@@ -62,6 +62,8 @@ struct InkApp {
     GHashTable *loaded; /* model name -> InkWireLoaded, of this daemon's life */
     char kernels[16];
 
+    struct InkAppModels *models; /* model-ops.h */
+
     /* status.c: as last announced */
     const char *told_state;
     char told_model[128];
@@ -87,7 +89,8 @@ int ink_app_admit(InkApp *app, InkRequest **r, const char *model, uint64_t deadl
                   InkError *reterr);
 /* Fills in prompt or messages, then stops, as the bulk of a request. */
 int ink_app_attach_input(InkRequest *r, const InkTask *task, InkError *reterr);
-void ink_app_cancel_all(InkApp *app, InkCancelReason reason);
+/* Of one model, NULL = of all. */
+void ink_app_cancel_all(InkApp *app, const char *model, InkCancelReason reason);
 /* Ends with `error` what waits for `model` (NULL = any). */
 void ink_app_fail_waiting(InkApp *app, const char *model, const InkError *error);
 /* The worker's jobs are gone: runs them again, alone, or ends them. */
@@ -147,8 +150,6 @@ int ink_residency_models(const InkApp *app, InkModels *ret, InkError *reterr);
 /* status.c */
 int ink_app_availability(void *service, const InkCaller *caller, const char *feature,
                          const char *model, InkServiceAvailability *ret, InkError *reterr);
-int ink_app_list_models(void *service, void (*each)(void *userdata, const InkServiceModel *model),
-                        void *userdata, InkError *reterr);
 void ink_app_state(void *service, InkServiceState *ret);
 /* Tells the bus when the state is another one. */
 void ink_app_announce(InkApp *app);

@@ -7,6 +7,7 @@
 
 #include "daemon/app-private.h"
 #include "daemon/log.h"
+#include "daemon/model-ops.h"
 #include "daemon/store-jobs.h"
 #include "engine/base/alloc.h"
 
@@ -32,6 +33,7 @@ static void on_permissions_known(void *userdata)
 static int start_store(InkApp *app, const InkAppOptions *options, InkError *reterr)
 {
     INK_TRY(ink_store_thread_start(app->event, options->data_folder, &app->store, reterr));
+    INK_TRY(ink_app_models_init(app, options, reterr));
     INK_TRY(ink_permissions_new(app->store, on_permissions_known, app, &app->permissions, reterr));
     return ink_store_job_memory_enabled(app->store, on_memory_known, app, reterr);
 }
@@ -71,10 +73,11 @@ void ink_app_stop(InkApp *app)
     app->stopping = true;
     app->pump = sd_event_source_disable_unref(app->pump);
     if (app->worker != NULL) {
-        ink_app_cancel_all(app, INK_CANCEL_SHUTDOWN);
+        ink_app_cancel_all(app, NULL, INK_CANCEL_SHUTDOWN);
         ink_residency_unload(app);
         ink_app_announce(app);
     }
+    ink_app_models_stop(app);
     app->sessions = ink_sessions_free(app->sessions);
     app->store = ink_store_thread_stop(app->store);
 }
@@ -85,6 +88,7 @@ InkApp *ink_app_free(InkApp *app)
         return NULL;
     app->events = NULL;
     ink_app_stop(app);
+    ink_app_models_done(app);
     ink_residency_done(app);
     ink_poison_free(app->poison);
     ink_permissions_free(app->permissions);
@@ -108,7 +112,7 @@ void ink_app_set_events(InkApp *app, const InkAppEvents *events, void *userdata)
 
 size_t ink_app_n_requests(const InkApp *app)
 {
-    return g_hash_table_size(app->requests);
+    return g_hash_table_size(app->requests) + ink_app_models_n_active(app);
 }
 
 const InkConfig *ink_app_config(const InkApp *app)
@@ -116,10 +120,14 @@ const InkConfig *ink_app_config(const InkApp *app)
     return &app->config;
 }
 
+bool ink_app_has_worker(const InkApp *app)
+{
+    return ink_worker_state(app->worker) != INK_WORKER_DOWN;
+}
+
 bool ink_app_is_empty(const InkApp *app)
 {
-    return g_hash_table_size(app->requests) == 0 &&
-           ink_worker_state(app->worker) == INK_WORKER_DOWN &&
+    return ink_app_n_requests(app) == 0 && ink_worker_state(app->worker) == INK_WORKER_DOWN &&
            ink_store_thread_n_pending(app->store) == 0;
 }
 
@@ -129,7 +137,7 @@ static int unload(void *service, const InkCaller *caller, bool force, InkError *
     (void)caller;
     INK_CHECK(force || g_hash_table_size(app->requests) == 0, EBUSY, reterr,
               "%u requests run or wait; force ends them", g_hash_table_size(app->requests));
-    ink_app_cancel_all(app, INK_CANCEL_UNLOAD);
+    ink_app_cancel_all(app, NULL, INK_CANCEL_UNLOAD);
     ink_residency_unload(app);
     ink_app_announce(app);
     return 0;
@@ -245,6 +253,10 @@ static const InkServiceOps ops = {
     .availability = ink_app_availability,
     .list_models = ink_app_list_models,
     .unload = unload,
+    .import_model = ink_app_import_model,
+    .inspect_model = ink_app_inspect_model,
+    .remove_model = ink_app_remove_model,
+    .set_default_model = ink_app_set_default_model,
     .state = ink_app_state,
     .prove_offline = ink_app_prove_offline,
     .reload = ink_app_reload,

@@ -63,6 +63,8 @@
 #define INK_LIMIT_LOAD_USEC       600000000u
 /* A worker that shows life but does not end a cancelled request is broken as well. */
 #define INK_LIMIT_CANCEL_USEC     10000000u
+/* A timer that comes so much later than it was set for: this process did not run. */
+#define INK_LIMIT_LATE_USEC       200000u
 /* From exec to READY: a few milliseconds of sealing. */
 #define INK_LIMIT_START_USEC      10000000u
 /* Of one answer whose reader has no back-pressure: 1 KiB for each of 4096 tokens. */
@@ -99,11 +101,18 @@
 /* resident=on-demand: the broker waits this long for another call before it leaves, since calls
  * come in groups. */
 #define INK_LIMIT_EXIT_USEC          5000000u
+/* After systemd was told that we stop, and calls came all the same: below TimeoutStopSec of the
+ * unit. */
+#define INK_LIMIT_STOPPING_USEC      6000000u
 
 /* Above the broker (0), so that the kernel takes the worker first when memory is short. */
 #define INK_LIMIT_WORKER_OOM_SCORE "500"
 
 /* A folder of models is scanned at each request that names one: this keeps it cheap. */
 #define INK_LIMIT_MODELS      256u
+/* Helpers that look at models, at a time: each maps a file and reads a vocabulary. */
+#define INK_LIMIT_INSPECTIONS 4u
+/* A helper syncs 32 MiB between two signs of life, which takes this long on a bad USB stick. */
+#define INK_LIMIT_HELPER_SILENCE_USEC 120000000u
 /* Room for the packed form beside the model: its size, an eighth and this much. */
 #define INK_LIMIT_CACHE_SLACK (1u << 20)

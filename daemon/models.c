@@ -16,7 +16,7 @@
 
 #define SUFFIX         ".gguf"
 #define CACHE_SUFFIX   ".pack"
-#define MAX_NAME_BYTES 127
+#define MAX_NAME_BYTES INK_MODELS_MAX_NAME_BYTES
 
 static void closedir_p(DIR **d)
 {
@@ -36,6 +36,38 @@ void ink_models_done(InkModels *m)
         model_done(&m->items[i]);
     free(m->items);
     *m = INK_MODELS_INIT;
+}
+
+bool ink_models_same(const InkModelIdentity *a, const InkModelIdentity *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->size_bytes == b->size_bytes &&
+           a->mtime_nsec == b->mtime_nsec;
+}
+
+InkModelIdentity ink_models_identity(const struct stat *st)
+{
+    return (InkModelIdentity){
+        .device = st->st_dev,
+        .inode = st->st_ino,
+        .size_bytes = (uint64_t)st->st_size,
+        .mtime_nsec = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec,
+    };
+}
+
+static bool is_name_start(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+bool ink_models_is_name(const char *name)
+{
+    size_t n = strlen(name);
+    if (n == 0 || n > MAX_NAME_BYTES || !is_name_start(name[0]) || strstr(name, "..") != NULL)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!is_name_start(name[i]) && name[i] != '.' && name[i] != '_' && name[i] != '-')
+            return false;
+    return true;
 }
 
 static bool model_name(const char *file, char out[MAX_NAME_BYTES + 1])
@@ -58,14 +90,16 @@ static bool has_model(const InkModels *m, const char *name)
 }
 
 static int add_model(InkModels *m, const char *folder, const char *file, const char *name,
-                     bool is_system, uint64_t size_bytes)
+                     bool is_system, const struct stat *st)
 {
     size_t path_bytes = strlen(folder) + strlen(file) + 2;
     InkModel model = {
         .name = ink_memdup(name, strlen(name) + 1),
         .path = ink_alloc_array(path_bytes, 1),
         .is_system = is_system,
-        .size_bytes = size_bytes,
+        /* What is no file stays in the list, so that naming it says what is wrong with it. */
+        .size_bytes = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0,
+        .identity = ink_models_identity(st),
     };
     InkModel *items = ink_realloc_array(m->items, m->n + 1, sizeof *items);
     if (items != NULL)
@@ -92,9 +126,7 @@ static int scan_folder(InkModels *m, const char *folder, bool is_system)
         /* A system folder is the administrator's, whose links count. */
         if (fstatat(dirfd(d), e->d_name, &st, is_system ? 0 : AT_SYMLINK_NOFOLLOW) < 0)
             continue;
-        /* What is no file stays in the list, so that naming it says what is wrong with it. */
-        uint64_t size_bytes = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
-        INK_TRY(add_model(m, folder, e->d_name, name, is_system, size_bytes));
+        INK_TRY(add_model(m, folder, e->d_name, name, is_system, &st));
     }
     return 0;
 }
@@ -173,12 +205,7 @@ int ink_models_open(const InkModel *model, int *ret_fd, InkModelIdentity *ret, I
     INK_CHECK(S_ISREG(st.st_mode), EBADMSG, reterr, "model file: %s, not a regular file",
               kind_of_file(st.st_mode));
     INK_CHECK(st.st_size > 0, EBADMSG, reterr, "model file: 0 bytes long");
-    *ret = (InkModelIdentity){
-        .device = st.st_dev,
-        .inode = st.st_ino,
-        .size_bytes = (uint64_t)st.st_size,
-        .mtime_nsec = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec,
-    };
+    *ret = ink_models_identity(&st);
     *ret_fd = INK_TAKE_FD(fd);
     return 0;
 }
@@ -194,7 +221,18 @@ static void cache_name(const InkModelIdentity *identity, char out[64])
     snprintf(out, 64, "%.32s" CACHE_SUFFIX, sum);
 }
 
-static void remove_stale(int folder_fd, const char *keep)
+static bool is_cache_of(const char *file, const InkModels *installed)
+{
+    for (size_t i = 0; i < installed->n; i++) {
+        char name[64];
+        cache_name(&installed->items[i].identity, name);
+        if (strcmp(file, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void remove_stale(int folder_fd, const char *keep, const InkModels *installed)
 {
     int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_(closedir_p) DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -206,9 +244,16 @@ static void remove_stale(int folder_fd, const char *keep)
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
         size_t length = strlen(e->d_name), n = strlen(CACHE_SUFFIX);
         if (length > n && strcmp(e->d_name + length - n, CACHE_SUFFIX) == 0 &&
-            strcmp(e->d_name, keep) != 0)
+            strcmp(e->d_name, keep) != 0 && !is_cache_of(e->d_name, installed))
             (void)unlinkat(folder_fd, e->d_name, 0);
     }
+}
+
+char *ink_models_cache_path(const char *cache_folder, const InkModelIdentity *identity)
+{
+    char name[64];
+    cache_name(identity, name);
+    return g_build_filename(cache_folder, name, NULL);
 }
 
 /* Room first, so that a full disk is met here and not as SIGBUS in the worker. */
@@ -226,7 +271,7 @@ static bool reserve(int fd, const InkModelIdentity *identity)
 }
 
 int ink_models_open_cache(const char *cache_folder, const InkModelIdentity *identity,
-                          bool *ret_locked)
+                          const InkModels *installed, bool *ret_locked)
 {
     char name[64];
     cache_name(identity, name);
@@ -247,7 +292,7 @@ int ink_models_open_cache(const char *cache_folder, const InkModelIdentity *iden
             (void)unlinkat(folder, name, 0);
         return -1;
     }
-    remove_stale(folder, name);
+    remove_stale(folder, name, installed);
     *ret_locked = locked;
     return INK_TAKE_FD(fd);
 }

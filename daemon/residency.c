@@ -115,12 +115,6 @@ bool ink_residency_has(const InkApp *app, const char *model)
 
 /* ------------------------------------------------------------------ starting */
 
-static bool same_file(const InkModelIdentity *a, const InkModelIdentity *b)
-{
-    return a->device == b->device && a->inode == b->inode && a->size_bytes == b->size_bytes &&
-           a->mtime_nsec == b->mtime_nsec;
-}
-
 static int open_model(InkApp *app, const char *name, InkWorkerModel *ret, InkError *reterr)
 {
     _cleanup_(ink_models_done) InkModels models = INK_MODELS_INIT;
@@ -130,7 +124,7 @@ static int open_model(InkApp *app, const char *name, InkWorkerModel *ret, InkErr
     INK_TRY(ink_residency_models(app, &models, reterr));
     INK_TRY(ink_models_find(&models, name, "", &model, reterr));
     INK_TRY(ink_models_open(model, &fd, &identity, reterr));
-    if (same_file(&identity, &app->refused)) {
+    if (ink_models_same(&identity, &app->refused)) {
         *reterr = app->refused_error;
         return -reterr->code;
     }
@@ -140,7 +134,8 @@ static int open_model(InkApp *app, const char *name, InkWorkerModel *ret, InkErr
         .max_kv_bytes = app->config.max_kv_bytes,
     };
     memcpy(ret->isa, app->config.isa, sizeof ret->isa);
-    ret->cache_fd = ink_models_open_cache(app->cache_folder, &identity, &ret->cache_locked);
+    ret->cache_fd =
+        ink_models_open_cache(app->cache_folder, &identity, &models, &ret->cache_locked);
     ret->model_fd = INK_TAKE_FD(fd);
     app->identity = identity;
     return 0;

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/app-private.h"
+#include "daemon/model-ops.h"
 #include "engine/base/cleanup.h"
 #include "engine/base/utf8.h"
 #include "ink-config.h"
@@ -43,7 +43,7 @@ static void copy_string(char *out, size_t out_bytes, const char *text)
 static const InkModel *default_model(const InkApp *app, const InkModels *models, InkError *reterr)
 {
     const InkModel *model = NULL;
-    return ink_models_find(models, "", app->config.model, &model, reterr) < 0 ? NULL : model;
+    return ink_app_choose_model(app, models, "", &model, reterr) < 0 ? NULL : model;
 }
 
 static const char *state_word(const InkApp *app, bool has_default)
@@ -64,6 +64,17 @@ static const char *state_word(const InkApp *app, bool has_default)
     return app->failed ? "failed" : "idle";
 }
 
+static uint32_t window_of(const InkApp *app, const InkModels *models, const char *name)
+{
+    const InkWireLoaded *loaded = ink_worker_loaded(app->worker);
+    const InkModel *model;
+    if (loaded != NULL)
+        return loaded->n_context;
+    if (name[0] == '\0' || ink_models_find(models, name, "", &model, NULL) < 0)
+        return 0;
+    return ink_app_model_window(app, model);
+}
+
 void ink_app_state(void *service, InkServiceState *ret)
 {
     InkApp *app = service;
@@ -78,8 +89,7 @@ void ink_app_state(void *service, InkServiceState *ret)
     if (ink_worker_state(app->worker) != INK_WORKER_DOWN)
         name = app->model;
     copy_string(ret->model, sizeof ret->model, name);
-    const InkWireLoaded *loaded = g_hash_table_lookup(app->loaded, name);
-    ret->context_window = loaded != NULL ? loaded->n_context : 0;
+    ret->context_window = window_of(app, &models, name);
     ret->queue_depth =
         (uint32_t)(ink_admission_n_queued(app->admission) + g_queue_get_length(&app->retries));
     ret->memory_resident_bytes = resident_bytes(0);
@@ -100,40 +110,6 @@ void ink_app_announce(InkApp *app)
     app->told_window = now.context_window;
     if (app->events != NULL && app->events->state_changed != NULL)
         app->events->state_changed(app->events_userdata);
-}
-
-/* ------------------------------------------------------------------ models */
-
-static void describe_loaded(const InkApp *app, InkServiceModel *m)
-{
-    m->loaded = ink_worker_loaded(app->worker) != NULL && strcmp(app->model, m->name) == 0;
-    const InkWireLoaded *loaded = g_hash_table_lookup(app->loaded, m->name);
-    if (loaded == NULL)
-        return;
-    copy_string(m->architecture, sizeof m->architecture, loaded->architecture);
-    copy_string(m->quantization, sizeof m->quantization, loaded->quantization);
-    m->context_window = loaded->n_context;
-    m->parameters = loaded->n_parameters;
-}
-
-int ink_app_list_models(void *service, void (*each)(void *userdata, const InkServiceModel *model),
-                        void *userdata, InkError *reterr)
-{
-    InkApp *app = service;
-    _cleanup_(ink_models_done) InkModels models = INK_MODELS_INIT;
-    INK_TRY(ink_residency_models(app, &models, reterr));
-    const InkModel *preferred = default_model(app, &models, NULL);
-    for (size_t i = 0; i < models.n; i++) {
-        const InkModel *model = &models.items[i];
-        InkServiceModel m = {.size_bytes = model->size_bytes,
-                             .is_system = model->is_system,
-                             .is_default = model == preferred};
-        copy_string(m.name, sizeof m.name, model->name);
-        copy_string(m.path, sizeof m.path, model->path);
-        describe_loaded(app, &m);
-        each(userdata, &m);
-    }
-    return 0;
 }
 
 /* ------------------------------------------------------------------ availability */
@@ -165,8 +141,7 @@ static void say(InkServiceAvailability *ret, const char *state, const char *reas
 static void model_availability(const InkApp *app, const InkModel *model,
                                InkServiceAvailability *ret)
 {
-    const InkWireLoaded *loaded = g_hash_table_lookup(app->loaded, model->name);
-    ret->context_window = loaded != NULL ? loaded->n_context : 0;
+    ret->context_window = ink_app_model_window(app, model);
     if (is_refused(app, model)) {
         say(ret, "model-invalid",
             model->size_bytes == 0 ? "the model is not a file with content"
@@ -219,7 +194,7 @@ int ink_app_availability(void *service, const InkCaller *caller, const char *fea
     InkError error = {0};
     const InkModel *model;
     INK_TRY(ink_residency_models(app, &models, reterr));
-    if (ink_models_find(&models, name, app->config.model, &model, &error) >= 0)
+    if (ink_app_choose_model(app, &models, name, &model, &error) >= 0)
         model_availability(app, model, ret);
     else if (name[0] != '\0' && models.n > 0)
         return INK_RAISE(error.code, reterr, "%s", error.message);

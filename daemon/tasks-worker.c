@@ -7,6 +7,7 @@
 #include "daemon/app-private.h"
 #include "daemon/bounds.h"
 #include "daemon/log.h"
+#include "daemon/model-ops.h"
 #include "engine/base/clock.h"
 
 /* Prefixes of one program never serve another one: each has a number that is used once. */
@@ -86,6 +87,7 @@ static void on_loaded(void *userdata, const InkWireLoaded *loaded)
 {
     InkApp *app = userdata;
     ink_residency_loaded(app, loaded);
+    ink_app_model_loaded(app, loaded);
     ink_app_pump_soon(app);
 }
 

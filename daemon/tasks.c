@@ -9,6 +9,7 @@
 #include "daemon/app-private.h"
 #include "daemon/bounds.h"
 #include "daemon/log.h"
+#include "daemon/model-ops.h"
 #include "engine/base/alloc.h"
 #include "engine/base/clock.h"
 #include "engine/worker/wire-io.h"
@@ -168,6 +169,8 @@ void ink_app_cancel(void *service, uint64_t id, InkCancelReason reason)
     InkRequest *r = find_request(app, id);
     if (r != NULL)
         cancel_request(app, r, reason);
+    else
+        (void)ink_app_cancel_import(app, id, reason);
 }
 
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
@@ -273,11 +276,16 @@ void ink_app_restart_tasks(InkApp *app, const InkError *error)
     }
 }
 
-void ink_app_cancel_all(InkApp *app, InkCancelReason reason)
+static bool is_of_model(const InkRequest *r, const void *model)
 {
-    cancel_chosen(app, is_any, NULL, reason);
+    return strcmp(r->model, model) == 0;
+}
+
+void ink_app_cancel_all(InkApp *app, const char *model, InkCancelReason reason)
+{
+    cancel_chosen(app, model != NULL ? is_of_model : is_any, model, reason);
     /* Those in the worker wait for its answer, which nobody wants any more. */
-    if (ink_worker_n_jobs(app->worker) == 0)
+    if (ink_worker_n_jobs(app->worker) == 0 || (model != NULL && !ink_residency_has(app, model)))
         return;
     InkError error;
     (void)INK_RAISE(ECANCELED, &error, "the worker was ended");
@@ -321,7 +329,7 @@ int ink_app_find_model(InkApp *app, const char *name, char **ret, InkError *rete
     _cleanup_(ink_models_done) InkModels models = INK_MODELS_INIT;
     const InkModel *model;
     INK_TRY(ink_residency_models(app, &models, reterr));
-    INK_TRY(ink_models_find(&models, name, app->config.model, &model, reterr));
+    INK_TRY(ink_app_choose_model(app, &models, name, &model, reterr));
     char *found = ink_memdup(model->name, strlen(model->name) + 1);
     INK_CHECK(found != NULL, ENOMEM, reterr, "out of memory");
     *ret = found;
@@ -489,6 +497,12 @@ int ink_app_task_state(void *service, uint64_t id, const char **ret_state, uint3
 {
     InkApp *app = service;
     const InkRequest *r = find_request(app, id);
+    if (r == NULL && ink_app_has_import(app, id)) { /* it never waits, and has no class */
+        *ret_state = "running";
+        *ret_position = 0;
+        *ret_priority = INK_PRIORITY_NORMAL;
+        return 0;
+    }
     if (r == NULL)
         return -ENXIO;
     bool runs = r->state == INK_REQUEST_PREFILL || r->state == INK_REQUEST_DECODE;

@@ -337,7 +337,7 @@ int ink_worker_start(InkWorker *w, InkWorkerModel *model, InkError *reterr)
 {
     take_model(w, model);
     int r = w->state == INK_WORKER_DOWN
-                ? ink_worker_process_spawn(w->program, &w->process, &w->socket, reterr)
+                ? ink_worker_process_spawn(w->program, "serve", &w->process, &w->socket, reterr)
                 : INK_RAISE(EREMOTEIO, reterr, "the worker is running already");
     if (r >= 0) {
         r = sd_event_add_io(w->event, &w->io, w->socket, EPOLLIN, on_io, w);
@@ -377,8 +377,6 @@ static size_t size_of_type(InkWireType type)
 {
     if (type == INK_WIRE_GENERATE)
         return sizeof(InkWireGenerate);
-    if (type == INK_WIRE_PROBE)
-        return sizeof(InkWireHeader);
     return type == INK_WIRE_TOKENIZE ? sizeof(InkWireTokenize) : sizeof(InkWireDetokenize);
 }
 
@@ -394,9 +392,7 @@ static void describe_job(Job *j, InkWireType type, const InkWireHeader *frame)
         j->n_stops = g->n_stops;
         j->n_messages = g->n_messages;
     } else {
-        j->granted_bytes = type == INK_WIRE_DETOKENIZE ? INK_WIRE_MAX_BULK_BYTES
-                           : type == INK_WIRE_PROBE    ? INK_WIRE_TEXT_BYTES
-                                                       : 0;
+        j->granted_bytes = type == INK_WIRE_DETOKENIZE ? INK_WIRE_MAX_BULK_BYTES : 0;
         j->wants_ids =
             type == INK_WIRE_TOKENIZE && ((const InkWireTokenize *)frame)->wants_ids != 0;
     }
@@ -409,7 +405,7 @@ int ink_worker_submit(InkWorker *w, InkWireType type, InkWireHeader *frame, int 
     frame->type = type;
     frame->size_bytes = (uint32_t)size_of_type(type);
     frame->id = ++w->next_id;
-    int r = send_frame(w, frame, size_of_type(type), &bulk_fd, bulk_fd >= 0);
+    int r = send_frame(w, frame, size_of_type(type), &bulk_fd, 1);
     if (r == -EPIPE || r == -ECONNRESET) {
         /* It is dying, and the loop will say so: the job dies with it, and is treated so. */
         give_up_socket(w);
@@ -628,7 +624,6 @@ static int take_frame(InkWorker *w, InkError *reterr)
     case INK_WIRE_TOKENIZE:
     case INK_WIRE_DETOKENIZE:
     case INK_WIRE_TRIM:
-    case INK_WIRE_PROBE:
         break;
     }
     REFUSE_UNLESS(false, "a frame of the wrong direction");

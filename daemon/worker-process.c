@@ -54,7 +54,8 @@ static void child_raise_oom_score(void)
 }
 
 /* Between fork() and exec(): calls that are safe in a child of a threaded process only. */
-_Noreturn static void child_run(const char *path, char **environment, int socket_fd, pid_t parent)
+_Noreturn static void child_run(const char *path, char *role, char **environment, int socket_fd,
+                                pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
@@ -73,16 +74,18 @@ _Noreturn static void child_run(const char *path, char **environment, int socket
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    char name[] = "inkling-worker", role[] = "--role=serve", fd[] = "--fd=3";
+    char name[] = "inkling-worker", fd[] = "--fd=3";
     static_assert(INK_WORKER_SOCKET_FD == 3, "--fd");
     char *args[] = {name, role, fd, NULL};
     execve(path, args, environment);
     _exit(127);
 }
 
-int ink_worker_process_spawn(const char *path, InkWorkerProcess *ret, int *ret_socket,
-                             InkError *reterr)
+int ink_worker_process_spawn(const char *path, const char *role, InkWorkerProcess *ret,
+                             int *ret_socket, InkError *reterr)
 {
+    char argument[32];
+    snprintf(argument, sizeof argument, "--role=%s", role);
     INK_CHECK(access(path, X_OK) == 0, EREMOTEIO, reterr, "the worker program is missing: %s",
               strerror(errno));
     _cleanup_free_ char **environment = make_environment();
@@ -98,7 +101,7 @@ int ink_worker_process_spawn(const char *path, InkWorkerProcess *ret, int *ret_s
     pid_t parent = getpid(), pid = fork();
     INK_CHECK(pid >= 0, EREMOTEIO, reterr, "worker: no process: %s", strerror(errno));
     if (pid == 0)
-        child_run(path, environment, theirs, parent);
+        child_run(path, argument, environment, theirs, parent);
     int pidfd = pidfd_open(pid, 0);
     if (pidfd < 0) {
         int code = errno;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright 2026 the inkling authors */
 
-/* The worker as a process: executed with its end of a SOCK_SEQPACKET pair as descriptor 3, null,
- * null and the log as 0 to 2, no other descriptor, a short list of environment variables, and a
- * higher score for the kernel's out-of-memory killer. It dies with the broker.
- * Owns: the pidfd. Errors: negative errno of fork and friends. Thread: the loop thread. */
+/* The worker, or a helper that inspects, as a process: executed with its end of a SOCK_SEQPACKET
+ * pair as descriptor 3, null, null and the log as 0 to 2, no other descriptor, a short list of
+ * environment variables, and a higher score for the kernel's out-of-memory killer. It dies with the
+ * broker. Owns: the pidfd. Errors: negative errno of fork and friends. Thread: the loop thread. */
 #pragma once
 
 #include <sys/types.h>
@@ -20,7 +20,9 @@ typedef struct InkWorkerProcess {
 } InkWorkerProcess;
 #define INK_WORKER_PROCESS_INIT ((InkWorkerProcess){.pidfd = -1})
 
-INK_MUST_CHECK int ink_worker_process_spawn(const char *path, InkWorkerProcess *ret,
-                                            int *ret_socket, InkError *reterr);
+/* `role`: "serve", "inspect". */
+INK_MUST_CHECK int ink_worker_process_spawn(const char *path, const char *role,
+                                            InkWorkerProcess *ret, int *ret_socket,
+                                            InkError *reterr);
 /* SIGKILL; it is reaped by the loop when it is gone. `p` is empty afterwards. */
 void ink_worker_process_kill(InkWorkerProcess *p, sd_event *event);

@@ -15,6 +15,7 @@
 
 #include "daemon/models.h"
 
+static const InkModels none = INK_MODELS_INIT;
 static char folder[64], user[96], sys_folder[96], cache[96];
 
 static int setup(void **state)
@@ -126,7 +127,7 @@ static void test_models_cache_is_sized_locked_and_replaced(void **state)
     InkModelIdentity second = first;
     second.mtime_nsec++;
     bool locked = false;
-    int fd = ink_models_open_cache(cache, &first, &locked);
+    int fd = ink_models_open_cache(cache, &first, &none, &locked);
     assert_true(fd >= 0 && locked);
     struct stat st;
     assert_int_equal(fstat(fd, &st), 0);
@@ -135,12 +136,12 @@ static void test_models_cache_is_sized_locked_and_replaced(void **state)
     assert_int_equal(stat(cache, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0700);
 
-    int other = ink_models_open_cache(cache, &first, &locked);
+    int other = ink_models_open_cache(cache, &first, &none, &locked);
     assert_true(other >= 0);
     assert_false(locked);
     close(other);
 
-    other = ink_models_open_cache(cache, &second, &locked); /* the file has changed */
+    other = ink_models_open_cache(cache, &second, &none, &locked); /* the file has changed */
     assert_true(other >= 0 && locked);
     assert_int_equal(fstat(fd, &st), 0);
     assert_int_equal(st.st_nlink, 0);
@@ -155,11 +156,57 @@ static void test_models_cache_refuses_links_and_open_folders(void **state)
     bool locked = false;
     assert_int_equal(mkdir(cache, 0700), 0);
     assert_int_equal(chmod(cache, 0777), 0);
-    assert_int_equal(ink_models_open_cache(cache, &identity, &locked), -1);
-    assert_int_equal(ink_models_open_cache("/proc/nonexistent", &identity, &locked), -1);
+    assert_int_equal(ink_models_open_cache(cache, &identity, &none, &locked), -1);
+    assert_int_equal(ink_models_open_cache("/proc/nonexistent", &identity, &none, &locked), -1);
     identity.size_bytes = UINT64_MAX - 7; /* sums wrap */
     assert_int_equal(chmod(cache, 0700), 0);
-    assert_int_equal(ink_models_open_cache(cache, &identity, &locked), -1);
+    assert_int_equal(ink_models_open_cache(cache, &identity, &none, &locked), -1);
+}
+
+static void test_models_cache_keeps_those_of_installed_models(void **state)
+{
+    (void)state;
+    put(user, "a.gguf", "first");
+    put(user, "b.gguf", "second, longer");
+    InkModels m = scan();
+    bool locked;
+    int a = ink_models_open_cache(cache, &m.items[0].identity, &m, &locked);
+    int b = ink_models_open_cache(cache, &m.items[1].identity, &m, &locked);
+    struct stat st;
+    assert_true(a >= 0 && b >= 0 && fstat(a, &st) == 0);
+    assert_int_equal(st.st_nlink, 1);
+    char *path = ink_models_cache_path(cache, &m.items[0].identity);
+    assert_int_equal(access(path, F_OK), 0);
+    m.n--; /* b is not there any more, says the list */
+    int again = ink_models_open_cache(cache, &m.items[0].identity, &m, &locked);
+    assert_true(again >= 0 && fstat(b, &st) == 0);
+    assert_int_equal(st.st_nlink, 0);
+    assert_int_equal(access(path, F_OK), 0);
+    free(path);
+    m.n++;
+    ink_models_done(&m);
+    close(again);
+    close(b);
+    close(a);
+}
+
+static void test_models_names_are_words(void **state)
+{
+    (void)state;
+    char long_name[130];
+    memset(long_name, 'a', sizeof long_name);
+    long_name[127] = '\0';
+    static const char *const good[] = {"a", "7b", "smollm2-135m-instruct-q4_1", "a.b-c_d"};
+    static const char *const bad[] = {"",    ".a",  "-a",   "_a",        "A",      "a/b", "a b",
+                                      "a..", "a\n", "a\\b", "a\xC3\xA4", "../etc", "a*",  "a.."};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_true(ink_models_is_name(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(ink_models_is_name(bad[i]));
+    assert_true(ink_models_is_name(long_name));
+    long_name[127] = 'a';
+    long_name[128] = '\0';
+    assert_false(ink_models_is_name(long_name));
 }
 
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -171,6 +218,8 @@ int main(void)
         WITH_FOLDER(test_models_default_follows_configuration_then_name),
         WITH_FOLDER(test_models_missing_folders_are_empty),
         WITH_FOLDER(test_models_cache_is_sized_locked_and_replaced),
+        WITH_FOLDER(test_models_cache_keeps_those_of_installed_models),
+        WITH_FOLDER(test_models_names_are_words),
         WITH_FOLDER(test_models_cache_refuses_links_and_open_folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
