@@ -6,6 +6,7 @@
  * gets. */
 #include "answers.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -376,6 +377,131 @@ static void test_protocol_not_a_number_fails_the_request_and_not_the_worker(void
     hang_up();
 }
 
+static void send_trim(uint32_t scope)
+{
+    InkWireTrim t = {.header = {.type = INK_WIRE_TRIM}, .scope = scope};
+    assert_int_equal(ink_wire_send(wire[0], 0, &t.header, sizeof(t), NULL, 0, NULL, 0), 0);
+}
+
+static void test_protocol_trim_forgets_what_was_read(void **state)
+{
+    (void)state;
+    begin();
+    load();
+    for (uint64_t id = 2; id <= 5; id++) {
+        InkWireGenerate request = make_request(id, 1, id == 2 ? 0 : 4); /* the first reads ahead */
+        request.scope = 7;
+        if (id == 4)
+            send_trim(8);
+        if (id == 5)
+            send_trim(7);
+        send_prompt(request, "hello and hello and hello and hello");
+        wait_for(id);
+    }
+    assert_int_equal(answers[2].finished.reason, INK_WIRE_REASON_DONE);
+    uint32_t n = answers[2].finished.prompt_tokens;
+    assert_int_equal(answers[3].finished.cached_tokens, n - 1);
+    assert_int_equal(answers[4].finished.cached_tokens, n - 1);
+    assert_int_equal(answers[5].finished.cached_tokens, 0);
+    assert_string_equal(text_of(5), text_of(3));
+    hang_up();
+}
+
+static void test_protocol_policies_cut_and_say_so(void **state)
+{
+    (void)state;
+    static char text[4096];
+    for (size_t i = 0; i < 2000; i++)
+        text[i] = i % 5 == 4 ? ' ' : 'a';
+    begin();
+    load();
+    InkWireGenerate request = make_request(2, 1, 8);
+    request.context_limit = 100;
+    send_prompt(request, text);
+    expect_failed(2, EMSGSIZE, "100");
+    for (uint32_t overflow = 1; overflow <= 3; overflow++) {
+        request.header.id = 2 + overflow;
+        request.overflow = overflow;
+        send_prompt(request, text);
+        wait_for(2 + overflow);
+        const InkWireFinished *f = &answers[2 + overflow].finished;
+        assert_false(answers[2 + overflow].failed);
+        assert_true(f->prompt_tokens <= 92 && f->prompt_tokens > 80); /* 8 are for the answer */
+        assert_true(f->truncated_tokens > 100);
+        assert_int_equal(f->dropped_messages, 0);
+    }
+    InkWireGenerate chat = request;
+    const char *const messages[] = {"user", text, "assistant", "hello", "user", "and"};
+    chat.header.id = 6;
+    chat.kind = INK_WIRE_CHAT;
+    chat.n_messages = 3;
+    chat.overflow = INK_WIRE_OVERFLOW_DROP_OLDEST;
+    send_to_worker(&chat, sizeof(chat), make_bulk(messages, 6));
+    wait_for(6);
+    assert_int_equal(answers[6].finished.dropped_messages, 2);
+    assert_true(answers[6].finished.truncated_tokens > 100);
+    hang_up();
+}
+
+static size_t count_descriptors(void)
+{
+    size_t n = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    assert_non_null(folder);
+    while (readdir(folder) != NULL)
+        n++;
+    closedir(folder);
+    return n;
+}
+
+static size_t resident_kib(void)
+{
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*u %lu", &pages), 1);
+    fclose(f);
+    return pages * (size_t)sysconf(_SC_PAGESIZE) / 1024;
+}
+
+static void test_protocol_many_requests_leave_nothing_behind(void **state)
+{
+    (void)state;
+    size_t n_waves = getenv("INKLING_TEST_FULL") != NULL ? 1000 : 100;
+    size_t n_descriptors = 0, before_kib = 0;
+    InkWireLoad small = {.header = {.type = INK_WIRE_LOAD, .id = 1},
+                         .n_threads = 1,
+                         .max_kv_bytes = 1 << 20}; /* soon full of cached prefixes */
+    begin();
+    send_to_worker(&small, sizeof(small), open_toy("toy-llama.gguf"));
+    wait_for(1);
+    for (size_t wave = 0; wave < n_waves; wave++) {
+        if (wave == n_waves / 2) {
+            n_descriptors = count_descriptors();
+            before_kib = resident_kib();
+        }
+        for (uint64_t id = 2; id < 12; id++) {
+            static const char *const prompts[] = {"hello", "hello and", "and so on", "x y z"};
+            InkWireGenerate request = make_request(id, wave, 4);
+            request.scope = (uint32_t)(id % 3);
+            ink_buffer_done(&answers[id].text);
+            answers[id] = (Answer){0};
+            send_prompt(request, prompts[(wave + id) % 4]);
+            if (id % 5 == 0)
+                send_header(INK_WIRE_CANCEL, id);
+        }
+        for (uint64_t id = 2; id < 12; id++)
+            wait_for(id);
+        for (uint64_t id = 2; id < 12; id++)
+            assert_false(answers[id].failed);
+    }
+    assert_int_equal(count_descriptors(), n_descriptors);
+#ifndef __SANITIZE_ADDRESS__ /* which keeps what is freed for a while */
+    assert_true(resident_kib() <= before_kib + 1024);
+#endif
+    hang_up();
+}
+
 /* -- what a broken broker gets ----------------------------------------------------------------- */
 
 static void test_protocol_broken_frames_end_the_connection(void **state)
@@ -474,6 +600,9 @@ int main(void)
         cmocka_unit_test(test_protocol_cancel_overtakes_long_prompts),
         cmocka_unit_test(test_protocol_hanging_up_in_the_middle_ends_the_worker),
         cmocka_unit_test(test_protocol_not_a_number_fails_the_request_and_not_the_worker),
+        cmocka_unit_test(test_protocol_trim_forgets_what_was_read),
+        cmocka_unit_test(test_protocol_policies_cut_and_say_so),
+        cmocka_unit_test(test_protocol_many_requests_leave_nothing_behind),
         cmocka_unit_test(test_protocol_broken_frames_end_the_connection),
         cmocka_unit_test(test_protocol_wrong_order_ends_the_connection),
         cmocka_unit_test(test_protocol_broken_bulk_data_ends_the_connection),

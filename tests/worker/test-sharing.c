@@ -258,6 +258,154 @@ static void test_sharing_better_class_gets_the_memory(void **state)
     free(alone);
 }
 
+/* -- for a long time --------------------------------------------------------------------------- */
+
+enum { N_PROMPTS = 6, N_SEEDS = 3, N_FLYING = 14, TRAFFIC_TOKENS = 12 };
+
+typedef struct Traffic {
+    char *prompts[N_PROMPTS];
+    char *expected[N_PROMPTS][N_SEEDS];
+    uint32_t random;
+    size_t kind[N_FLYING + 1]; /* prompt * N_SEEDS + seed, of each id; SIZE_MAX = free */
+    size_t n_whole, n_cut, n_suspended;
+    uint64_t n_cached;
+} Traffic;
+
+static uint32_t next_random(Traffic *t)
+{
+    t->random = t->random * 1664525u + 1013904223u;
+    return t->random >> 8;
+}
+
+static void traffic_begin(Traffic *t)
+{
+    *t = (Traffic){.random = 99};
+    for (size_t i = 0; i < N_PROMPTS; i++) {
+        t->prompts[i] = strdup(long_prompt(5 + 9 * i)); /* one begins the next */
+        for (size_t k = 0; k < N_SEEDS; k++)
+            t->expected[i][k] = answer_alone(make_request(1, k, TRAFFIC_TOKENS), t->prompts[i]);
+    }
+    for (size_t id = 0; id <= N_FLYING; id++)
+        t->kind[id] = SIZE_MAX;
+}
+
+static void traffic_end(Traffic *t)
+{
+    for (size_t i = 0; i < N_PROMPTS; i++) {
+        for (size_t k = 0; k < N_SEEDS; k++)
+            free(t->expected[i][k]);
+        free(t->prompts[i]);
+    }
+}
+
+static void traffic_add(Traffic *t, uint64_t id)
+{
+    size_t kind = next_random(t) % (N_PROMPTS * N_SEEDS);
+    InkWireGenerate request =
+        scoped(id, next_random(t) % 4, kind % N_SEEDS,
+               next_random(t) % 16 == 0 ? 0 : TRAFFIC_TOKENS); /* some only read ahead */
+    request.priority = next_random(t) % 4;
+    request.credit_bytes = next_random(t) % 2 != 0 ? 1u << 20 : 8;
+    ink_buffer_done(&answers[id].text);
+    answers[id] = (Answer){0};
+    t->kind[id] = kind;
+    add(request, t->prompts[kind / N_SEEDS]);
+}
+
+/* Looks at what has ended. */
+static void traffic_check(Traffic *t)
+{
+    for (size_t id = 1; id <= N_FLYING; id++) {
+        Answer *a = &answers[id];
+        if (t->kind[id] == SIZE_MAX || !a->ended)
+            continue;
+        const char *expected = t->expected[t->kind[id] / N_SEEDS][t->kind[id] % N_SEEDS];
+        assert_false(a->failed);
+        assert_true(a->finished.cached_tokens < a->finished.prompt_tokens);
+        if (a->finished.reason == INK_WIRE_REASON_CANCELLED) {
+            assert_memory_equal(text_of(id), expected, a->text.size_bytes);
+            t->n_cut++;
+        } else if (a->finished.reason != INK_WIRE_REASON_DONE) {
+            assert_string_equal(text_of(id), expected);
+            t->n_whole++;
+        }
+        t->n_suspended += a->queued && a->finished.output_tokens > 0 && a->first_text_at != 0;
+        t->n_cached += a->finished.cached_tokens;
+        t->kind[id] = SIZE_MAX;
+    }
+}
+
+static void traffic_turn(Traffic *t, size_t *n_left)
+{
+    InkError e = {0};
+    for (uint64_t id = 1; id <= N_FLYING; id++) {
+        uint32_t chance = next_random(t) % 512;
+        if (t->kind[id] == SIZE_MAX && *n_left > 0 && chance < 128) {
+            traffic_add(t, id);
+            --*n_left;
+        } else if (t->kind[id] != SIZE_MAX && chance < 64) {
+            assert_int_equal(ink_scheduler_credit(scheduler, id, 8, &e), 0);
+        } else if (t->kind[id] != SIZE_MAX && chance == 511) {
+            ink_scheduler_cancel(scheduler, id);
+        }
+    }
+    if (next_random(t) % 256 == 0)
+        ink_scheduler_trim(scheduler, next_random(t) % 4, next_random(t) % 2 * 20000);
+    settle();
+    if (ink_scheduler_is_runnable(scheduler))
+        step(NULL, NULL);
+    traffic_check(t);
+}
+
+static size_t resident_kib(void)
+{
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*u %lu", &pages), 1);
+    fclose(f);
+    return pages * (size_t)sysconf(_SC_PAGESIZE) / 1024;
+}
+
+/* Whatever comes in whatever order, with too little memory for it: everybody gets the text that he
+ * gets alone, and what is left is what is cached. */
+static void test_sharing_long_traffic_leaks_nothing(void **state)
+{
+    (void)state;
+    static Traffic t;
+    size_t n_requests = getenv("INKLING_TEST_FULL") != NULL ? 10000 : 1000, n_left = n_requests;
+    size_t n_blocks = 30, before_kib = 0;
+    InkEngine *large = engine;
+    traffic_begin(&t);
+    InkError e = {0};
+    InkEngineOptions options = {.n_threads = 1, .pack_cache_fd = -1};
+    options.max_kv_bytes = n_blocks * 16 * ink_engine_info(engine)->kv_bytes_per_token;
+    int fd = open_toy("toy-llama.gguf");
+    assert_int_equal(ink_engine_open(fd, &options, &engine, &e), 0);
+    close(fd);
+    begin(options.max_kv_bytes);
+    while (n_left > 0) {
+        traffic_turn(&t, &n_left);
+        assert_true(ink_engine_kv_bytes(engine) <= options.max_kv_bytes);
+        if (n_left > n_requests * 2 / 3)
+            before_kib = resident_kib();
+    }
+    for (size_t i = 0; i < 1000; i++) /* the poor ones get their credit bit by bit */
+        traffic_turn(&t, &n_left);
+    for (uint64_t id = 1; id <= N_FLYING; id++)
+        assert_int_equal(t.kind[id], SIZE_MAX);
+    assert_int_equal(ink_engine_kv_bytes(engine), 0);
+    assert_true(t.n_whole > n_requests / 2 && t.n_cut > n_requests / 50);
+    assert_true(t.n_suspended > 0 && t.n_cached > 5 * n_requests);
+#ifndef __SANITIZE_ADDRESS__ /* which keeps what is freed for a while */
+    assert_true(resident_kib() <= before_kib + 1024);
+#endif
+    finish();
+    ink_engine_close(engine);
+    engine = large;
+    traffic_end(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_sharing_long_typing_becomes_interactive),
         cmocka_unit_test(test_sharing_typing_after_a_long_prompt_is_interactive),
         cmocka_unit_test(test_sharing_better_class_gets_the_memory),
+        cmocka_unit_test(test_sharing_long_traffic_leaks_nothing),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
