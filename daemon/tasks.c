@@ -62,6 +62,7 @@ static void fill_times(const InkApp *app, const InkRequest *r, const InkWireFini
     result->output_tokens = counts->output_tokens;
     result->truncated_tokens = counts->truncated_tokens;
     result->dropped_messages = counts->dropped_messages;
+    result->priority_lowered = counts->lowered_priority != 0;
     result->queue_usec += counts->queue_usec;
     result->prefill_usec = counts->prefill_usec;
     result->decode_usec = counts->decode_usec;

@@ -377,6 +377,8 @@ static size_t size_of_type(InkWireType type)
 {
     if (type == INK_WIRE_GENERATE)
         return sizeof(InkWireGenerate);
+    if (type == INK_WIRE_PROBE)
+        return sizeof(InkWireHeader);
     return type == INK_WIRE_TOKENIZE ? sizeof(InkWireTokenize) : sizeof(InkWireDetokenize);
 }
 
@@ -392,7 +394,9 @@ static void describe_job(Job *j, InkWireType type, const InkWireHeader *frame)
         j->n_stops = g->n_stops;
         j->n_messages = g->n_messages;
     } else {
-        j->granted_bytes = type == INK_WIRE_DETOKENIZE ? INK_WIRE_MAX_BULK_BYTES : 0;
+        j->granted_bytes = type == INK_WIRE_DETOKENIZE ? INK_WIRE_MAX_BULK_BYTES
+                           : type == INK_WIRE_PROBE    ? INK_WIRE_TEXT_BYTES
+                                                       : 0;
         j->wants_ids =
             type == INK_WIRE_TOKENIZE && ((const InkWireTokenize *)frame)->wants_ids != 0;
     }
@@ -405,7 +409,7 @@ int ink_worker_submit(InkWorker *w, InkWireType type, InkWireHeader *frame, int 
     frame->type = type;
     frame->size_bytes = (uint32_t)size_of_type(type);
     frame->id = ++w->next_id;
-    int r = send_frame(w, frame, size_of_type(type), &bulk_fd, 1);
+    int r = send_frame(w, frame, size_of_type(type), &bulk_fd, bulk_fd >= 0);
     if (r == -EPIPE || r == -ECONNRESET) {
         /* It is dying, and the loop will say so: the job dies with it, and is treated so. */
         give_up_socket(w);
@@ -624,6 +628,7 @@ static int take_frame(InkWorker *w, InkError *reterr)
     case INK_WIRE_TOKENIZE:
     case INK_WIRE_DETOKENIZE:
     case INK_WIRE_TRIM:
+    case INK_WIRE_PROBE:
         break;
     }
     REFUSE_UNLESS(false, "a frame of the wrong direction");
