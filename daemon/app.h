@@ -57,6 +57,7 @@ void ink_app_stop(InkApp *app);
 /* Tasks that have not ended. */
 size_t ink_app_n_requests(const InkApp *app);
 const InkConfig *ink_app_config(const InkApp *app);
+bool ink_app_has_worker(const InkApp *app);
 /* Nothing would be lost if the process ended now: no task, no worker, no session, nothing on its
  * way to the disk. */
 bool ink_app_is_empty(const InkApp *app);
