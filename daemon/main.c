@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright 2026 the inkling authors */
 
-/* inklingd: the one service of one person on the session bus. Exit codes: 0 stopped in order,
- * 1 could not start, 2 wrong option, 3 the bus went away, 75 another one runs already (name or data
- * folder taken; try again later). */
+/* inklingd: the one service of one person on the session bus. Exit codes: 0 stopped in order, also
+ * when the bus went away (a new bus starts a new one) or nothing was left to do, 1 could not start,
+ * 2 wrong option, 75 another one runs already (name or data folder taken; try again later). */
 #include <fcntl.h>
 #include <getopt.h>
 #include <glib.h>
@@ -21,13 +21,14 @@
 #include "daemon/app.h"
 #include "daemon/guard.h"
 #include "daemon/log.h"
+#include "daemon/on-demand.h"
 #include "engine/base/clock.h"
 #include "engine/base/cleanup.h"
 #include "ink-config.h"
 #include "ipc/bus.h"
 #include "ipc/names.h"
 
-enum { EXIT_USAGE = 2, EXIT_BUS_LOST = 3, EXIT_TAKEN = 75 };
+enum { EXIT_USAGE = 2, EXIT_TAKEN = 75 };
 
 typedef struct Paths {
     char *worker, *data, *models, *cache, *config;
@@ -40,6 +41,8 @@ typedef struct Program {
     sd_bus *bus;
     InkApp *app;
     InkBus *service;
+    InkOnDemand *on_demand;
+    uint64_t exit_idle_usec; /* 0 = the usual */
     int data_lock_fd;
 } Program;
 
@@ -52,6 +55,7 @@ static void print_help(FILE *out)
         "\n"
         "  --worker=PATH   the worker program, for builds that are not installed\n"
         "  --models=DIR    folder of models instead of $XDG_DATA_HOME/inkling/models\n"
+        "  --exit-idle-msec=N  with resident=on-demand: wait so long for another call (5000)\n"
         "  --version       print the version\n"
         "  --help          print this\n"
         "\n"
@@ -113,12 +117,23 @@ static void find_paths(Paths *p)
         p->worker = default_worker();
 }
 
-/* -1 = go on, else the exit code. */
-static int parse_options(int argc, char **argv, Paths *p)
+static bool parse_msec(const char *text, uint64_t *ret_usec)
 {
+    guint64 number;
+    if (!g_ascii_string_to_unsigned(text, 10, 1, 600000, &number, NULL))
+        return false;
+    *ret_usec = number * 1000;
+    return true;
+}
+
+/* -1 = go on, else the exit code. */
+static int parse_options(int argc, char **argv, Program *program)
+{
+    Paths *p = &program->paths;
     static const struct option options[] = {
         {"worker", required_argument, NULL, 'w'},
         {"models", required_argument, NULL, 'm'},
+        {"exit-idle-msec", required_argument, NULL, 'e'},
         {"version", no_argument, NULL, 'V'},
         {"help", no_argument, NULL, 'h'},
         {0},
@@ -132,6 +147,12 @@ static int parse_options(int argc, char **argv, Paths *p)
         case 'm':
             g_free(p->models);
             p->models = g_strdup(optarg);
+            break;
+        case 'e':
+            if (!parse_msec(optarg, &program->exit_idle_usec)) {
+                fputs("inklingd: --exit-idle-msec: not a number from 1 to 600000\n", stderr);
+                return EXIT_USAGE;
+            }
             break;
         case 'V':
             puts("inklingd " INK_VERSION);
@@ -151,10 +172,43 @@ static int parse_options(int argc, char **argv, Paths *p)
     return -1;
 }
 
+/* A stopping service cancels, writes and closes within a second or two. */
+#define DATA_WAIT_USEC 10000000u
+#define DATA_POLL_USEC 10000u
+
 static void warn_config(void *userdata, const char *message)
 {
     (void)userdata;
     ink_log_warning("inkling.conf: %s", message);
+}
+
+/* Is there a service on the bus? Without a bus: no. */
+static bool name_has_owner(void)
+{
+    _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+    int has_owner = 0;
+    return sd_bus_open_user(&bus) >= 0 &&
+           sd_bus_call_method(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                              "org.freedesktop.DBus", "NameHasOwner", NULL, &reply, "s",
+                              INK_BUS_NAME) >= 0 &&
+           sd_bus_message_read(reply, "b", &has_owner) > 0 && has_owner != 0;
+}
+
+/* Who holds the folder without the name is on the way out, and the bus has started us in its place
+ * (or it starts beside us, and will have the name in a moment). */
+static int wait_for_data(int fd)
+{
+    for (unsigned i = 0; i < DATA_WAIT_USEC / DATA_POLL_USEC; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            break;
+        if (i % 5 == 0 && name_has_owner())
+            break;
+        usleep(DATA_POLL_USEC);
+    }
+    return -1;
 }
 
 /* The bus name is one per bus, the data folder one per home: two buses must not share a store. */
@@ -169,7 +223,7 @@ static int lock_data(Program *p)
         ink_log_error("data folder cannot be opened: %s", strerror(errno));
         return EXIT_FAILURE;
     }
-    if (flock(p->data_lock_fd, LOCK_EX | LOCK_NB) < 0) {
+    if (wait_for_data(p->data_lock_fd) < 0) {
         ink_log_error("another inklingd uses the data folder");
         return EXIT_TAKEN;
     }
@@ -195,8 +249,21 @@ static int on_bus_lost(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
     Program *p = userdata;
     (void)m;
     (void)reterr;
-    ink_log_error("the bus went away");
-    return sd_event_exit(p->event, EXIT_BUS_LOST);
+    ink_log_info("the bus went away");
+    return sd_event_exit(p->event, EXIT_SUCCESS);
+}
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+    Program *p = userdata;
+    InkError error = {0};
+    (void)source;
+    (void)info;
+    sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, ink_clock_monotonic_usec());
+    if (ink_app_ops()->reload(p->app, NULL, &error) < 0)
+        ink_log_warning("%s", error.message);
+    sd_notify(false, "READY=1");
+    return 0;
 }
 
 static void on_state_changed(void *userdata)
@@ -206,6 +273,8 @@ static void on_state_changed(void *userdata)
     ink_app_ops()->state(p->app, &state);
     sd_notifyf(false, "STATUS=%s; %u waiting", state.state, state.queue_depth);
     ink_bus_state_changed(p->service);
+    if (p->on_demand != NULL)
+        ink_on_demand_check(p->on_demand);
 }
 
 static void on_memory_enabled_changed(void *userdata)
@@ -213,7 +282,13 @@ static void on_memory_enabled_changed(void *userdata)
     ink_bus_memory_enabled_changed(((Program *)userdata)->service);
 }
 
+static void on_config_changed(void *userdata)
+{
+    ink_on_demand_check(((Program *)userdata)->on_demand);
+}
+
 static const InkAppEvents app_events = {
+    .config_changed = on_config_changed,
     .state_changed = on_state_changed,
     .memory_enabled_changed = on_memory_enabled_changed,
 };
@@ -226,6 +301,7 @@ static int watch_signals(Program *p)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -errno;
     INK_TRY(sd_event_add_signal(p->event, NULL, SIGTERM, on_signal, p));
@@ -266,6 +342,8 @@ static int start(Program *p, InkError *reterr)
     INK_CHECK(r >= 0, -r, reterr, "event loop: %s", strerror(-r));
     r = open_bus(p);
     INK_CHECK(r >= 0, -r, reterr, "session bus: %s", strerror(-r));
+    /* With another data folder: before anything is opened or made for nothing. */
+    INK_CHECK(!name_has_owner(), EEXIST, reterr, "the name %s is taken", INK_BUS_NAME);
     InkAppOptions options = {
         .worker_program = p->paths.worker,
         .model_folder = p->paths.models,
@@ -274,11 +352,16 @@ static int start(Program *p, InkError *reterr)
         .data_folder = p->paths.data,
         .network_guard = "seccomp", /* ink_guard_lock() holds, or this is not reached */
         .config = &p->config,
+        .config_path = p->paths.config,
     };
     INK_TRY(ink_app_new(p->event, &options, &p->app, reterr));
     INK_TRY(ink_bus_new(p->bus, p->event, ink_app_ops(), p->app, &p->service, reterr));
     ink_app_set_events(p->app, &app_events, p);
     INK_TRY(wait_for_store(p, reterr));
+    INK_TRY(
+        ink_on_demand_new(p->event, p->app, p->service, p->exit_idle_usec, &p->on_demand, reterr));
+    r = sd_event_add_signal(p->event, NULL, SIGHUP, on_hangup, p);
+    INK_CHECK(r >= 0, -r, reterr, "event loop: %s", strerror(-r));
     /* Last: whoever sees the name gets answers. */
     return ink_bus_claim_name(p->service, reterr);
 }
@@ -290,6 +373,7 @@ static void stop(Program *p)
         ink_bus_stop_accepting(p->service);
     if (p->app != NULL)
         ink_app_stop(p->app); /* its last answers go to the bus */
+    p->on_demand = ink_on_demand_free(p->on_demand);
     p->service = ink_bus_free(p->service);
     p->app = ink_app_free(p->app);
     if (p->bus != NULL) {
@@ -325,7 +409,7 @@ int main(int argc, char **argv)
 {
     Program p = {.data_lock_fd = -1};
     harden();
-    int code = parse_options(argc, argv, &p.paths);
+    int code = parse_options(argc, argv, &p);
     if (code >= 0)
         return code;
     InkError error = {0};

@@ -12,7 +12,7 @@
 #include "engine/base/clock.h"
 
 /* The loop takes one message a turn; so long it has for those that are here already. */
-#define DRAIN_USEC 10000u
+#define DRAIN_USEC   10000u
 /* For systemd to have read the word. */
 #define BARRIER_USEC 1000000u
 

@@ -8,10 +8,10 @@
  *       something came: take the name back, serve it (an object that it makes has to be found), and
  *                       leave again when all is quiet
  *
- * systemd, once told, stops the unit within TimeoutStopSec, so that coming back is for a short while
- * there; told later it would take a start for one of a unit that runs, and the call would be lost.
- * Costs nothing while a worker is there, or with another policy: no timer runs.
- * Owns: its timer. Errors: -ENOMEM. Thread: the loop thread. */
+ * systemd, once told, stops the unit within TimeoutStopSec, so that coming back is for a short
+ * while there; told later it would take a start for one of a unit that runs, and the call would be
+ * lost. Costs nothing while a worker is there, or with another policy: no timer runs. Owns: its
+ * timer. Errors: -ENOMEM. Thread: the loop thread. */
 #pragma once
 
 #include "daemon/app.h"

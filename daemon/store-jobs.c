@@ -103,6 +103,8 @@ static Job *new_job(const char *scope, size_t n_texts_bytes, void (*run)(InkStor
 
 static int submit(InkStoreThread *t, Job **job, InkError *reterr)
 {
+    (*job)->base.n_bytes = (*job)->n_texts_bytes + (*job)->n_events * sizeof(InkEvent) +
+                           (*job)->query.n_candidates * sizeof(InkSuggestCandidate);
     INK_TRY(ink_store_thread_submit(t, &(*job)->base, reterr));
     *job = NULL;
     return 0;

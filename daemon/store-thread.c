@@ -19,7 +19,7 @@ struct InkStoreThread {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     JobList queued, finished;
-    size_t n_queued;
+    size_t n_queued, queued_bytes;
     bool stopping;
     int event_fd; /* written by the thread, read by the loop */
 
@@ -92,6 +92,7 @@ static void *thread_main(void *userdata)
         if (job == NULL)
             break; /* stopping, and all is done */
         t->n_queued--;
+        t->queued_bytes -= job->n_bytes;
         pthread_mutex_unlock(&t->mutex);
 
         if (open_when_due(t))
@@ -178,9 +179,11 @@ int ink_store_thread_submit(InkStoreThread *t, InkStoreJob *job, InkError *reter
 {
     pthread_mutex_lock(&t->mutex);
     bool stopping = t->stopping, full = t->n_queued >= INK_STORE_THREAD_MAX_QUEUED;
-    if (!stopping && !full) {
+    bool heavy = t->queued_bytes > 0 && t->queued_bytes + job->n_bytes > INK_STORE_THREAD_MAX_BYTES;
+    if (!stopping && !full && !heavy) {
         push(&t->queued, job);
         t->n_queued++;
+        t->queued_bytes += job->n_bytes;
         t->n_pending++;
         pthread_cond_signal(&t->wake);
     }
@@ -188,6 +191,8 @@ int ink_store_thread_submit(InkStoreThread *t, InkStoreJob *job, InkError *reter
     INK_CHECK(!stopping, ESHUTDOWN, reterr, "the service is stopping");
     INK_CHECK(!full, EBUSY, reterr, "%u calls wait for the store already",
               INK_STORE_THREAD_MAX_QUEUED);
+    INK_CHECK(!heavy, EBUSY, reterr, "the calls that wait for the store hold more than %u MiB",
+              INK_STORE_THREAD_MAX_BYTES >> 20);
     return 0;
 }
 

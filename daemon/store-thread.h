@@ -24,6 +24,8 @@
 
 /* A caller that waits behind this many writes (about 1 ms each) would rather be told so. */
 #define INK_STORE_THREAD_MAX_QUEUED    256u
+/* Of the arguments of all of them: one call may carry 8 MiB of events. */
+#define INK_STORE_THREAD_MAX_BYTES     (32u << 20)
 /* Opening checks the whole file; a broken one should not cost that for every job. */
 #define INK_STORE_THREAD_REOPEN_USEC   3000000u
 /* Finished jobs that one turn of the loop hands out, so that a burst does not stall typing. */
@@ -41,6 +43,7 @@ struct InkStoreJob {
     /* On the loop thread, after done(). */
     void (*free)(InkStoreJob *job);
     InkError error;
+    size_t n_bytes;    /* of its arguments; constant once it is submitted */
     InkStoreJob *next; /* of the queue that owns it */
 };
 

@@ -93,6 +93,8 @@ int ink_worker_new(sd_event *event, const char *program, const InkWorkerTimes *t
     int r = sd_event_add_time(event, &w->timer, CLOCK_MONOTONIC, 0, 50000, on_timer, w);
     if (r >= 0)
         r = sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
+    if (r >= 0) /* what the worker has sent is read before it is called silent */
+        r = sd_event_source_set_priority(w->timer, SD_EVENT_PRIORITY_NORMAL + 20);
     INK_CHECK(r >= 0, -r, reterr, "worker: no timer: %s", strerror(-r));
     *ret = INK_TAKE(w);
     return 0;
@@ -299,13 +301,28 @@ static void arm_timer(InkWorker *w)
     sd_event_source_set_enabled(w->timer, at == UINT64_MAX ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
 }
 
+/* This process itself was stopped, or had no processor, and saw nothing of what the worker sent:
+ * the worker has its time once more. (While the machine sleeps, this clock stands still.) */
+static void forgive_silence(InkWorker *w)
+{
+    uint64_t now = ink_clock_monotonic_usec();
+    GHashTableIter i;
+    gpointer value;
+    w->last_sign_usec = now;
+    g_hash_table_iter_init(&i, w->jobs);
+    while (g_hash_table_iter_next(&i, NULL, &value))
+        if (((Job *)value)->cancel_usec != 0)
+            ((Job *)value)->cancel_usec = now;
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     InkWorker *w = userdata;
     (void)source;
-    (void)usec;
     if (w->state == INK_WORKER_DOWN)
         return 0;
+    if (ink_clock_monotonic_usec() > usec + INK_LIMIT_LATE_USEC)
+        forgive_silence(w);
     if (ink_clock_monotonic_usec() < stall_time(w)) {
         arm_timer(w);
         return 0;

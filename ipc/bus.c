@@ -289,6 +289,13 @@ bool ink_bus_is_quiet(const InkBus *b)
     return b->requests == NULL && b->calls == NULL && !ink_callers_any_parked(b->callers);
 }
 
+uint64_t ink_bus_n_unread(const InkBus *b)
+{
+    uint64_t n = 0;
+    (void)sd_bus_get_n_queued_read(b->bus, &n);
+    return n;
+}
+
 uint64_t ink_bus_last_call_usec(const InkBus *b)
 {
     return b->last_call_usec;

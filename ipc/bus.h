@@ -37,6 +37,8 @@ bool ink_bus_is_quiet(const InkBus *b);
 /* When the last method call came, monotonic; 0 = none yet. Counts every member, also those that
  * are answered before anybody of ours sees them. */
 uint64_t ink_bus_last_call_usec(const InkBus *b);
+/* Messages that are here and were not looked at. */
+uint64_t ink_bus_n_unread(const InkBus *b);
 /* What the bus sent before it answered is in the queue when this returns. */
 INK_MUST_CHECK int ink_bus_release_name(InkBus *b, InkError *reterr);
 /* Instead of INK_REQUEST_PIPE_STALL_USEC; for tests. */

@@ -137,8 +137,8 @@ static void send_delta(InkRequestObject *r)
 
 static int on_delta_timer(sd_event_source *source, uint64_t usec, void *userdata);
 
-/* A bus that does not read, for it is stopped or overloaded, would make every piece a message of its
- * own in our memory. */
+/* A bus that does not read, for it is stopped or overloaded, would make every piece a message of
+ * its own in our memory. */
 static bool is_congested(const InkRequestObject *r)
 {
     uint64_t n = 0;
@@ -393,8 +393,8 @@ int ink_request_start(InkBus *b, InkCallerEntry *who, sd_bus_message *m,
     _cleanup_close_ int read_fd = -1;
     INK_TRY(new_object(b, who, options, delivery, &r, reterr));
     if (delivery == INK_DELIVERY_PIPE) {
-        int e = ink_request_pipe_new(b->event, &pipe_events, r, b->pipe_stall_usec, &r->pipe,
-                                     &read_fd);
+        int e =
+            ink_request_pipe_new(b->event, &pipe_events, r, b->pipe_stall_usec, &r->pipe, &read_fd);
         INK_CHECK(e >= 0, e == -ENOMEM ? ENOMEM : EBUSY, reterr, "no pipe: %s", strerror(-e));
     }
     InkTaskSink sink = {

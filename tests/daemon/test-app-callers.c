@@ -142,6 +142,29 @@ static void test_app_slow_reader_parks_only_itself(void **state)
     world_done(&w);
 }
 
+/* As SIGSTOP of the service does it: for longer than any patience nothing is read. */
+static void test_app_that_did_not_run_kills_no_worker(void **state)
+{
+    (void)state;
+    World w;
+    clear_clients();
+    world_new(&w, "slow");
+    InkTask task = make_task("Hello");
+    task.max_tokens = 60; /* of 20 ms: they end after it */
+    assert_int_equal(start_as(&w, &one, "exe:test", &task, NULL), 0);
+    start(&w, &two, "Hello");
+    run_until(&w, &two.got_text);
+    ink_app_ops()->cancel(w.app, two.id, INK_CANCEL_CALLER);
+    usleep(900000); /* silence is 300 ms here, a cancel has 100 and 500 */
+    run_until(&w, &two.ended);
+    assert_int_equal(two.result.status, INK_TASK_CANCELLED);
+    run_until(&w, &one.ended);
+    assert_int_equal(one.result.status, INK_TASK_SUCCESS);
+    assert_int_equal(one.result.output_tokens, 60);
+    assert_int_equal(one.result.retries, 0);
+    world_done(&w);
+}
+
 static void test_app_full_queue_is_busy_and_drains(void **state)
 {
     (void)state;
@@ -253,6 +276,7 @@ int main(void)
         cmocka_unit_test(test_app_unload_wants_force_while_busy),
         cmocka_unit_test(test_app_idle_worker_leaves_and_comes_back),
         cmocka_unit_test(test_app_slow_reader_parks_only_itself),
+        cmocka_unit_test(test_app_that_did_not_run_kills_no_worker),
         cmocka_unit_test(test_app_full_queue_is_busy_and_drains),
         cmocka_unit_test(test_app_nobody_waits_for_anothers_long_answer),
         cmocka_unit_test(test_app_memory_is_off_until_switched_on_and_wakes_no_model),

@@ -112,6 +112,33 @@ static void loop_until(Fixture *f, size_t n_replies)
     }
 }
 
+static void test_store_jobs_are_bounded_in_bytes(void **state)
+{
+    Fixture *f = *state;
+    enum { N_EVENTS = 64, BYTES = 60000, N_MOST = 40 };
+    _cleanup_free_ char *text = calloc(1, BYTES + 1);
+    _cleanup_free_ InkServiceEvent *events = calloc(N_EVENTS, sizeof(*events));
+    InkError error = {0};
+    size_t n = 0;
+    int r = 0;
+    memset(text, 'x', BYTES);
+    for (size_t i = 0; i < N_EVENTS; i++)
+        events[i] = (InkServiceEvent){.kind = "ran", .text = text};
+    /* Each has 3.7 MiB; the thread may take some of them while the others come. */
+    while (r == 0 && n < N_MOST) {
+        r = ink_store_job_observe(f->thread, APP, events, N_EVENTS, true, true, on_count, f,
+                                  &error);
+        n += r == 0;
+    }
+    assert_int_equal(r, -EBUSY);
+    assert_non_null(strstr(error.message, "32 MiB"));
+    assert_true(n >= 8);
+    loop_until(f, n);
+    r = ink_store_job_observe(f->thread, APP, events, N_EVENTS, true, true, on_count, f, &error);
+    assert_int_equal(r, 0); /* all was given back */
+    loop_until(f, n + 1);
+}
+
 static void test_store_jobs_go_there_and_back(void **state)
 {
     Fixture *f = *state;
@@ -335,6 +362,7 @@ int main(void)
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_store_jobs_go_there_and_back),
+        T(test_store_jobs_are_bounded_in_bytes),
         T(test_store_jobs_refuse_unknown_names),
         T(test_store_jobs_carry_the_error_of_the_store),
         T(test_store_thread_queue_is_bounded_and_drained_by_stop),
