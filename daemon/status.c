@@ -170,13 +170,19 @@ static void model_availability(const InkApp *app, const InkModel *model,
 int ink_app_availability(void *service, const InkCaller *caller, const char *feature,
                          const char *name, InkServiceAvailability *ret, InkError *reterr)
 {
-    static const char *const with_model[] = {"text", "complete",  "chat",    "tokens", "stream",
-                                             "pipe", "supersede", "session", NULL};
+    static const char *const with_model[] = {"text",    "complete", "chat",      "tokens",
+                                             "stream",  "pipe",     "supersede", "session",
+                                             "prewarm", "overflow", NULL};
+    static const char *const with_nothing[] = {"import", "manage", NULL};
     static const char *const with_store[] = {"recommendation", "suggest", "feedback", NULL};
     static const char *const with_memory[] = {"observe", "memory", NULL};
     InkApp *app = service;
     (void)caller;
     *ret = (InkServiceAvailability){0};
+    if (is_in(feature, with_nothing)) {
+        say(ret, "available", "");
+        return 0;
+    }
     if (is_in(feature, with_store)) {
         say(ret, "available", app->memory_enabled ? "" : "memory is off: candidates only");
         return 0;

@@ -46,8 +46,8 @@ typedef struct InkBusMethod {
     int (*run)(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr);
 } InkBusMethod;
 
-extern const InkBusMethod ink_manager_methods[], ink_permission_methods[], ink_proof_methods[],
-    ink_text_methods[], ink_recommendation_methods[];
+extern const InkBusMethod ink_manager_methods[], ink_model_methods[], ink_permission_methods[],
+    ink_proof_methods[], ink_text_methods[], ink_recommendation_methods[];
 extern const sd_bus_vtable ink_manager_vtable[], ink_text_vtable[], ink_recommendation_vtable[],
     ink_memory_vtable[];
 

@@ -13,9 +13,9 @@
 #include "ipc/request-object.h"
 #include "ipc/session-object.h"
 
-const char *const ink_bus_features[] = {"complete",  "chat",    "session", "prewarm",
-                                        "overflow",  "tokens",  "stream",  "pipe",
-                                        "supersede", "observe", "suggest", NULL};
+const char *const ink_bus_features[] = {"complete", "chat",    "session", "prewarm",   "overflow",
+                                        "tokens",   "stream",  "pipe",    "supersede", "import",
+                                        "observe",  "suggest", NULL};
 
 /* ---------------------------------------------------------------- dispatch */
 
@@ -25,6 +25,7 @@ static const struct {
     const sd_bus_vtable *vtable;
 } interfaces[] = {
     {INK_BUS_MANAGER, ink_manager_methods, ink_manager_vtable},
+    {INK_BUS_MANAGER, ink_model_methods, NULL},
     {INK_BUS_MANAGER, ink_permission_methods, NULL}, /* in the vtable above */
     {INK_BUS_MANAGER, ink_proof_methods, NULL},
     {INK_BUS_TEXT, ink_text_methods, ink_text_vtable},
@@ -286,7 +287,8 @@ int ink_bus_release_name(InkBus *b, InkError *reterr)
 
 bool ink_bus_is_quiet(const InkBus *b)
 {
-    return b->requests == NULL && b->calls == NULL && !ink_callers_any_parked(b->callers);
+    return b->requests == NULL && b->sessions == NULL && b->calls == NULL &&
+           !ink_callers_any_parked(b->callers);
 }
 
 uint64_t ink_bus_n_unread(const InkBus *b)

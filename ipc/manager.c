@@ -24,6 +24,7 @@ static const struct {
     const char *feature;
     InkPermission permission;
 } needs[] = {
+    {"import", INK_PERMISSION_MANAGE},
     {"observe", INK_PERMISSION_MEMORY},
     {"suggest", INK_PERMISSION_RECOMMENDATION},
 };
@@ -114,55 +115,6 @@ static int unload(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *r
     return 0;
 }
 
-static int append_model(sd_bus_message *m, const InkServiceModel *model, bool with_path)
-{
-    INK_TRY(sd_bus_message_open_container(m, 'a', "{sv}"));
-    INK_TRY(sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}", "name", "s", model->name, "size",
-                                  "t", model->size_bytes, "path", "s", model->path, "source", "s",
-                                  model->is_system ? "system" : "user", "default", "b",
-                                  (int)model->is_default, "loaded", "b", (int)model->loaded));
-    if (with_path)
-        INK_TRY(sd_bus_message_append(m, "{sv}", "path", "s", model->path));
-    if (model->architecture[0] != '\0')
-        INK_TRY(sd_bus_message_append(m, "{sv}", "architecture", "s", model->architecture));
-    if (model->quantization[0] != '\0')
-        INK_TRY(sd_bus_message_append(m, "{sv}", "quantization", "s", model->quantization));
-    if (model->context_window != 0)
-        INK_TRY(sd_bus_message_append(m, "{sv}", "context-window", "u", model->context_window));
-    if (model->parameters != 0)
-        INK_TRY(sd_bus_message_append(m, "{sv}", "parameters", "t", model->parameters));
-    return sd_bus_message_close_container(m);
-}
-
-typedef struct ModelList {
-    sd_bus_message *reply;
-    bool with_path; /* a path tells of the person's home */
-    int r;
-} ModelList;
-
-static void each_model(void *userdata, const InkServiceModel *model)
-{
-    ModelList *list = userdata;
-    if (list->r >= 0)
-        list->r = append_model(list->reply, model, list->with_path);
-}
-
-static int list_models(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr)
-{
-    _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-    INK_BUS_TRY(sd_bus_message_new_method_return(m, &reply), reterr);
-    INK_BUS_TRY(sd_bus_message_open_container(reply, 'a', "a{sv}"), reterr);
-    ModelList list = {
-        .reply = reply,
-        .with_path = b->ops->permitted(b->service, &who->caller, INK_PERMISSION_MANAGE),
-    };
-    INK_TRY(b->ops->list_models(b->service, each_model, &list, reterr));
-    INK_BUS_TRY(list.r, reterr);
-    INK_BUS_TRY(sd_bus_message_close_container(reply), reterr);
-    INK_BUS_TRY(sd_bus_send(b->bus, reply, NULL), reterr);
-    return 0;
-}
-
 static int list_requests(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr)
 {
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -184,7 +136,6 @@ const InkBusMethod ink_manager_methods[] = {
     {"GetAvailability", INK_PERMISSION_NONE, get_availability},
     {"Load", INK_PERMISSION_TEXT, load},
     {"Unload", INK_PERMISSION_MANAGE, unload},
-    {"ListModels", INK_PERMISSION_TEXT, list_models},
     {"CreateSession", INK_PERMISSION_TEXT, ink_session_on_create},
     {"ListSessions", INK_PERMISSION_TEXT, ink_session_on_list},
     {"ListRequests", INK_PERMISSION_TEXT, list_requests},
@@ -246,6 +197,16 @@ const sd_bus_vtable ink_manager_vtable[] = {
                              SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_NAMES("ListModels", "", , "aa{sv}", SD_BUS_PARAM(models), ink_bus_on_method,
                              SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_NAMES("ImportModel", "sha{sv}",
+                             SD_BUS_PARAM(name) SD_BUS_PARAM(file) SD_BUS_PARAM(options), "o",
+                             SD_BUS_PARAM(request), ink_bus_on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_NAMES("InspectModel", "sa{sv}", SD_BUS_PARAM(name) SD_BUS_PARAM(options),
+                             "a{sv}", SD_BUS_PARAM(details), ink_bus_on_method,
+                             SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_NAMES("RemoveModel", "sa{sv}", SD_BUS_PARAM(name) SD_BUS_PARAM(options), "",
+                             , ink_bus_on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_NAMES("SetDefaultModel", "sa{sv}", SD_BUS_PARAM(name) SD_BUS_PARAM(options),
+                             "", , ink_bus_on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_NAMES("CreateSession", "a{sv}", SD_BUS_PARAM(options), "o",
                              SD_BUS_PARAM(session), ink_bus_on_method,
                              SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_SENSITIVE),

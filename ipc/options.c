@@ -276,6 +276,11 @@ static const InkOption prewarm_rows[] = {START_ROWS};
 static const InkOption load_rows[] = {
     START_ROWS, INK_OPTION_U64("hold-usec", InkTaskOptions, task.hold_usec, 0, DAY_USEC)};
 
+static const InkOption import_rows[] = {
+    {"handle-token", "s", ink_option_set_token, offsetof(InkTaskOptions, handle_token)},
+    INK_OPTION_STRING("sha256", InkTaskOptions, import.sha256, 1, 64),
+    INK_OPTION_BOOL("default", InkTaskOptions, import.make_default)};
+
 static const struct {
     const InkOption *rows;
     size_t n_rows;
@@ -285,6 +290,7 @@ static const struct {
     [INK_TASK_LOAD] = {load_rows, INK_OPTIONS_N(load_rows)},
     [INK_TASK_PROMPT] = {prompt_rows, INK_OPTIONS_N(prompt_rows)},
     [INK_TASK_PREWARM] = {prewarm_rows, INK_OPTIONS_N(prewarm_rows)},
+    [INK_TASK_IMPORT] = {import_rows, INK_OPTIONS_N(import_rows)},
 };
 
 int ink_options_read_task(sd_bus_message *m, InkTaskKind kind, InkTaskOptions *ret,

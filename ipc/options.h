@@ -73,6 +73,8 @@ typedef struct InkTaskOptions {
     const char *stream;
     uint64_t coalesce_usec, linger_usec;
     const char *handle_token; /* NULL = choose one */
+    InkServiceImport import;  /* IMPORT */
+    int import_fd;            /* IMPORT: of the message */
 } InkTaskOptions;
 
 /* Defaults of 10.1; fills seed from the kernel's random numbers where none is given. */

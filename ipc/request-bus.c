@@ -212,7 +212,7 @@ static int append_row(InkRequestObject *r, sd_bus_message *m)
                                   ink_request_kind_word(r->kind), "state", "s", state, "priority",
                                   "s", ink_priority_words[r->priority], "age-usec", "t",
                                   ink_clock_monotonic_usec() - r->created_usec));
-    if (r->ended && r->kind != INK_TASK_LOAD)
+    if (r->ended && r->kind != INK_TASK_LOAD && r->kind != INK_TASK_IMPORT)
         INK_TRY(sd_bus_message_append(m, "{sv}", "output-tokens", "u", r->result.output_tokens));
     return sd_bus_message_close_container(m);
 }

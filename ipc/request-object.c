@@ -2,6 +2,7 @@
  * Copyright 2026 the inkling authors */
 #include "ipc/request-object.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #include "engine/base/alloc.h"
@@ -386,6 +387,26 @@ static void release(InkRequestObject *r)
         schedule_delta(r);
 }
 
+/* An import takes its descriptor, and that of a message is the message's. */
+static int start_import(InkBus *b, InkCallerEntry *who, const InkTaskOptions *options,
+                        const InkTaskSink *sink, uint64_t *ret_id, InkError *reterr)
+{
+    _cleanup_close_ int fd = fcntl(options->import_fd, F_DUPFD_CLOEXEC, 3);
+    INK_CHECK(fd >= 0, EBUSY, reterr, "file: no descriptor is free: %s", strerror(errno));
+    INK_TRY(b->ops->import_model(b->service, &who->caller, &options->import, fd, sink, ret_id,
+                                 reterr));
+    (void)INK_TAKE_FD(fd);
+    return 0;
+}
+
+static int start_task(InkBus *b, InkCallerEntry *who, const InkTaskOptions *options,
+                      const InkTaskSink *sink, uint64_t *ret_id, InkError *reterr)
+{
+    if (options->task.kind == INK_TASK_IMPORT)
+        return start_import(b, who, options, sink, ret_id, reterr);
+    return b->ops->start(b->service, &who->caller, &options->task, sink, ret_id, reterr);
+}
+
 int ink_request_start(InkBus *b, InkCallerEntry *who, sd_bus_message *m,
                       const InkTaskOptions *options, InkDelivery delivery, InkError *reterr)
 {
@@ -406,7 +427,7 @@ int ink_request_start(InkBus *b, InkCallerEntry *who, sd_bus_message *m,
     uint64_t id = 0;
     if (delivery == INK_DELIVERY_REPLY)
         INK_TRY(ink_caller_keep(b, who, m, &r->call_bytes, reterr));
-    int e = b->ops->start(b->service, &who->caller, &options->task, &sink, &id, reterr);
+    int e = start_task(b, who, options, &sink, &id, reterr);
     if (e < 0) {
         if (delivery == INK_DELIVERY_REPLY)
             ink_caller_unkeep(b, who, r->call_bytes);

@@ -11,6 +11,7 @@ const char *ink_request_kind_word(InkTaskKind kind)
     static const char *const words[] = {
         [INK_TASK_COMPLETE] = "complete", [INK_TASK_CHAT] = "chat",       [INK_TASK_LOAD] = "load",
         [INK_TASK_PROMPT] = "prompt",     [INK_TASK_PREWARM] = "prewarm",
+        [INK_TASK_IMPORT] = "import",
     };
     return words[kind];
 }
@@ -48,7 +49,7 @@ typedef struct Row {
 static size_t collect_rows(const InkRequestObject *r, bool with_outcome, Row *rows)
 {
     const InkTaskResult *o = &r->result;
-    bool generated = r->kind != INK_TASK_LOAD;
+    bool generated = r->kind != INK_TASK_LOAD && r->kind != INK_TASK_IMPORT;
     size_t n = 0;
     if (ink_request_reason_word(o->reason)[0] != '\0')
         rows[n++] = (Row){"finish-reason", 's', ink_request_reason_word(o->reason), 0};
