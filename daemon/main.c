@@ -236,11 +236,22 @@ static int lock_data(Program *p)
 
 /* ------------------------------------------------------------------ events */
 
+/* Last answers go out while there is a bus: sd-event closes it when the loop is asked to end. */
+static void say_goodbye(Program *p)
+{
+    if (p->service == NULL)
+        return;
+    sd_notify(false, "STOPPING=1");
+    ink_bus_stop_accepting(p->service);
+    ink_app_stop(p->app);
+}
+
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
     Program *p = userdata;
     (void)source;
     ink_log_info("stopping after signal %u", info->ssi_signo);
+    say_goodbye(p);
     return sd_event_exit(p->event, EXIT_SUCCESS);
 }
 

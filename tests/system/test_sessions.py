@@ -1,0 +1,365 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions with the real model: turns that remember, what is kept and what is wiped, prefixes that are not read twice."""
+import asyncio
+import os
+import signal
+import time
+import unittest
+
+from service import COUNTING, NAME, PATH, Client, Error, MessageType, Service, Variant, alive, run
+
+GREEDY = {"temperature": Variant("d", 0.0)}
+
+
+def short(n=24):
+    return {**GREEDY, "max-tokens": Variant("u", n)}
+
+
+class Talker(Client):
+    """A client that remembers signals of its sessions too."""
+
+    def _remember(self, message):
+        if message.message_type == MessageType.SIGNAL and message.path.startswith(PATH + "/session"):
+            self.signals.append((message.path, message.member, message.body))
+        else:
+            super()._remember(message)
+
+    async def create(self, **options):
+        types = {"system": "s", "name": "s", "persistent": "b", "context_limit": "u", "overflow": "s",
+                 "messages": "a(ss)", "priority": "s"}
+        body = {k.replace("_", "-"): Variant(types[k], v) for k, v in options.items()}
+        return (await self.call("Manager", "CreateSession", "a{sv}", [body]))[0]
+
+    async def prompt(self, path, text, options=None, timeout=60):
+        text, result = await self.call("Session", "Prompt", "sa{sv}", [text, options or short()],
+                                       path=path, timeout=timeout)
+        return text, {k: v.value for k, v in result.items()}
+
+    async def start_prompt(self, path, text, options=None):
+        return (await self.call("Session", "StartPrompt", "sa{sv}", [text, options or short()],
+                                path=path))[0]
+
+    async def transcript(self, path):
+        turns = (await self.call("Session", "GetTranscript", path=path))[0]
+        return [(role, text) for role, text, _ in turns]
+
+    async def property(self, path, name):
+        reply = await self.bus.call(message(path, "org.freedesktop.DBus.Properties", "Get", "ss",
+                                            [f"{NAME}.Session", name]))
+        return reply.body[0].value
+
+    def heard(self, path):
+        return [(member, body) for p, member, body in self.signals if p == path]
+
+
+def message(path, interface, member, signature="", body=()):
+    from dbus_next import Message
+    return Message(destination=NAME, path=path, interface=interface, member=member,
+                   signature=signature, body=list(body))
+
+
+class SessionTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.service = Service()
+        cls.addClassCleanup(cls.service.close)
+        cls.service.busctl("call", NAME, PATH, f"{NAME}.Manager", "Load", "sa{sv}", "", 0)
+        cls.service.wait_for(lambda: cls.service.property("Manager", "State") == "ready", 30)
+
+    def refused(self, name, coroutine):
+        async def body():
+            with self.assertRaises(Error) as caught:
+                await coroutine
+            self.assertIn(name, caught.exception.name)
+            return caught.exception.message
+        return body()
+
+    def test_turns_are_a_chat_of_all_before_and_prefixes_are_not_read_twice(self):
+        async def body():
+            async with Talker(self.service) as c:
+                path = await c.create(system="You are a helpful assistant who answers in one sentence.")
+                first, r1 = await c.prompt(path, "My name is Ada and I keep bees. What do bees make?")
+                second, r2 = await c.prompt(path, "What is my name?")
+                turns = await c.transcript(path)
+                self.assertEqual([role for role, _ in turns],
+                                 ["system", "user", "assistant", "user", "assistant"])
+                self.assertEqual(turns[2][1], first)
+                self.assertEqual(turns[4][1], second)
+                # Exactly what a chat of the same messages gives: nothing else is remembered.
+                same, _ = await c.call("Text", "Chat", "a(ss)a{sv}",
+                                       [[list(t) for t in turns[:4]], short()])
+                self.assertEqual(same, second)
+                self.assertGreater(r2["cached-tokens"], r1["prompt-tokens"] - 17)
+                self.assertEqual(r2["truncated-tokens"], 0)
+                usage = await c.property(path, "ContextUsage")
+                self.assertEqual(usage, r2["prompt-tokens"] + r2["output-tokens"])
+                self.assertEqual(await c.property(path, "ContextWindow"), 8192)
+                self.assertEqual(await c.property(path, "Model"), "smollm2-135m-instruct-q4_1")
+        run(body())
+
+    def test_measured_usage_is_what_the_prompt_adds(self):
+        async def body():
+            async with Talker(self.service) as c:
+                path = await c.create(system="Be brief.")
+                _, r1 = await c.prompt(path, "Hello there.", short(1))
+                text = "How many legs has a spider, and how many has an ant?"
+                added = (await c.call("Session", "MeasureUsage", "s", [text], path=path))[0]
+                again = (await c.call("Session", "MeasureUsage", "s", [text], path=path))[0]
+                self.assertEqual(added, again)
+                base = (await c.call("Session", "MeasureUsage", "s", [""], path=path))[0]
+                self.assertGreater(added, base + 8)
+                _, r2 = await c.prompt(path, text, short(1))
+                # The template closes the answer of one token, which the first count had not.
+                self.assertLess(abs(r2["prompt-tokens"] - r1["prompt-tokens"] - added), 12)
+        run(body())
+
+    def test_second_prompt_is_busy_and_cancelling_leaves_no_trace(self):
+        async def body():
+            async with Talker(self.service) as c:
+                path = await c.create()
+                request = await c.start_prompt(path, COUNTING, short(2000))
+                await self.refused("SessionBusy", c.prompt(path, "Hello"))
+                await self.refused("SessionBusy", c.call("Session", "Rewind", "u", [0], path=path))
+                await c.call("Request", "Cancel", path=request)
+                status, results = await c.wait(request)
+                self.assertEqual((status, results["finish-reason"]), (1, "cancelled"))
+                self.assertEqual(await c.transcript(path), [])
+                text, _ = await c.prompt(path, "Say hello.")
+                self.assertEqual(await c.transcript(path), [("user", "Say hello."), ("assistant", text)])
+                # A deadline is an end like another one: what was said is kept.
+                request = await c.start_prompt(path, COUNTING, {**short(4000),
+                                                                "deadline-usec": Variant("t", 700000)})
+                status, results = await c.wait(request)
+                self.assertEqual((status, results["finish-reason"]), (0, "deadline"))
+                self.assertEqual((await c.transcript(path))[-1], ("assistant", results["text"]))
+                self.assertGreater(len(results["text"]), 0)
+        run(body())
+
+    def test_close_cancels_and_tells(self):
+        async def body():
+            async with Talker(self.service) as c:
+                path = await c.create()
+                request = await c.start_prompt(path, COUNTING, short(2000))
+                await c.call("Session", "Close", path=path)
+                status, results = await c.wait(request)
+                self.assertEqual((status, results["finish-reason"]), (1, "cancelled"))
+                self.assertEqual([(m, b[0]) for m, b in c.heard(path)], [("Closed", "closed")])
+                await self.refused("UnknownObject", c.prompt(path, "Hello"))
+        run(body())
+
+    def test_rewind_and_clone_go_on_from_where_they_are(self):
+        async def body():
+            async with Talker(self.service) as c:
+                path = await c.create(system="Be brief.")
+                first, _ = await c.prompt(path, "Name a colour.")
+                await c.prompt(path, "Name an animal.")
+                clone = (await c.call("Session", "Clone", "a{sv}", [{}], path=path))[0]
+                await c.call("Session", "Rewind", "u", [2], path=path)
+                self.assertEqual((await c.transcript(path))[1:],
+                                 [("user", "Name a colour."), ("assistant", first)])
+                self.assertEqual(len(await c.transcript(clone)), 5)
+                here, _ = await c.prompt(path, "Name a fruit.")
+                there, result = await c.prompt(clone, "Name a fruit.")
+                self.assertGreater(result["cached-tokens"], 16)
+                self.assertEqual(len(await c.transcript(clone)), 7)
+                self.assertEqual(len(await c.transcript(path)), 5)
+                await c.call("Session", "Rewind", "u", [0], path=path)
+                self.assertEqual(await c.transcript(path), [("system", "Be brief.")])
+                message = await self.refused("InvalidArgs",
+                                             c.call("Session", "Rewind", "u", [1], path=path))
+                self.assertIn("turn is 1, the session has 0", message)
+        run(body())
+
+    def test_overflow_is_refused_or_drops_the_oldest_turns(self):
+        filler = "Write on and on about the sea and the wind and the sand. " * 6
+
+        async def body():
+            async with Talker(self.service) as c:
+                strict = await c.create(context_limit=256)
+                await c.call("Session", "Append", "a(ss)a{sv}",
+                             [[["user", filler], ["assistant", filler], ["user", filler]], {}], path=strict)
+                message = await self.refused("ContextOverflow", c.prompt(strict, "And now?"))
+                self.assertRegex(message, r"\d+.*256|256.*\d+")
+                self.assertEqual(len(await c.transcript(strict)), 3)
+                # The same session, with a policy for this one prompt.
+                _, result = await c.prompt(strict, "And now?",
+                                           {**short(8), "overflow": Variant("s", "drop-oldest")})
+                self.assertGreater(result["truncated-tokens"], 0)
+                self.assertLessEqual(result["prompt-tokens"] + result["output-tokens"], 256)
+                (member, (turns, tokens)), = c.heard(strict)
+                self.assertEqual(member, "ContextOverflow")
+                self.assertGreater(turns, 0)
+                self.assertEqual(tokens, result["truncated-tokens"])
+                self.assertEqual(len(await c.transcript(strict)), 5, "the transcript keeps what was dropped")
+                for policy in ("truncate-head", "truncate-middle"):
+                    _, result = await c.prompt(strict, filler * 2,
+                                               {**short(4), "overflow": Variant("s", policy)})
+                    self.assertGreater(result["truncated-tokens"], 0, policy)
+        run(body())
+
+    def test_prewarm_reads_ahead(self):
+        async def body():
+            async with Talker(self.service) as c:
+                path = await c.create(system="You count things. " * 30)
+                start = "Here is a list of what lies on my desk: " + "a pen, a cup, a lamp, " * 10
+                request = (await c.call("Session", "Prewarm", "sa{sv}", [start, {}], path=path))[0]
+                status, results = await c.wait(request)
+                self.assertEqual(status, 0)
+                self.assertEqual(results["output-tokens"], 0)
+                self.assertEqual(len(await c.transcript(path)), 1)
+                _, result = await c.prompt(path, start + "and a book. What is it?", short(4))
+                self.assertGreater(result["cached-tokens"], results["prompt-tokens"] - 40)
+                # One that a prompt overtakes gives way.
+                request = (await c.call("Session", "Prewarm", "sa{sv}", [start * 40, {}], path=path))[0]
+                await c.prompt(path, "Hello", short(4))
+                status, results = await c.wait(request)
+                self.assertIn((status, results.get("finish-reason")), [(1, "superseded"), (0, None)])
+        run(body())
+
+    def test_foreign_sessions_do_not_exist(self):
+        async def body():
+            async with Talker(self.service) as c, Talker(self.service) as other:
+                path = await c.create()
+                await other.create()
+                foreign = await self.refused("UnknownObject", other.transcript(path))
+                missing = await self.refused("UnknownObject", other.transcript(PATH + "/session/1_1/x"))
+                self.assertEqual(foreign.replace(path, "P"), missing.replace(PATH + "/session/1_1/x", "P"))
+                await self.refused("UnknownObject", other.call(
+                    "Text", "Start", "sa{sv}a{sv}",
+                    ["prompt", {"session": Variant("o", path), "text": Variant("s", "Hi")}, {}]))
+                self.assertEqual(await c.transcript(path), [])
+        run(body())
+
+    def test_sixteen_sessions_are_the_limit_of_a_program(self):
+        async def body():
+            async with Talker(self.service) as c:
+                paths = [await c.create() for _ in range(16)]
+                message = await self.refused("LimitsExceeded", c.create())
+                self.assertIn("16", message)
+                await c.call("Session", "Close", path=paths[0])
+                await c.create()
+            # Who leaves has closed all of his.
+            async with Talker(self.service) as c:
+                for _ in range(100):
+                    rows = (await c.call("Manager", "ListSessions", "a{sv}", [{}]))[0]
+                    if not rows:
+                        break
+                    await asyncio.sleep(0.02)
+                self.assertEqual(rows, [])
+        run(body())
+
+    def test_a_session_outlives_its_worker(self):
+        async def body():
+            async with Talker(self.service) as c:
+                path = await c.create(system="Be brief.")
+                await c.prompt(path, "Name a colour.")
+                before = await c.transcript(path)
+                worker = self.service.worker_pid()
+                os.kill(worker, signal.SIGKILL)
+                self.service.wait_for(lambda: not alive(worker), 5)
+                text, result = await c.prompt(path, "Name an animal.")
+                self.assertEqual(await c.transcript(path),
+                                 before + [("user", "Name an animal."), ("assistant", text)])
+                self.assertEqual(result["cached-tokens"], 0, "a new worker has read nothing yet")
+        run(body())
+
+    def test_second_turn_of_a_long_session_is_fast(self):
+        """First token of a warm turn against reading it all; the figure is printed."""
+        async def body():
+            async with Talker(self.service) as c:
+                path = await c.create(system="You know this story. " + "The sea was calm that day. " * 80)
+                _, cold = await c.prompt(path, "What was calm?", short(8))
+                _, warm = await c.prompt(path, "And when?", short(8))
+                print(f"\nprefill of {cold['prompt-tokens']} tokens {cold['prefill-usec'] / 1000:.1f} ms, "
+                      f"then of {warm['prompt-tokens']} ({warm['cached-tokens']} cached) "
+                      f"{warm['prefill-usec'] / 1000:.1f} ms")
+                self.assertGreater(warm["cached-tokens"], cold["prompt-tokens"] - 32)
+                self.assertLess(warm["prefill-usec"], cold["prefill-usec"] / 3)
+        run(body())
+
+
+class PersistentTest(unittest.TestCase):
+    def setUp(self):
+        self.service = Service()
+        self.addCleanup(self.service.close)
+
+    def stored_bytes(self):
+        folder = self.service.root / "data/inkling"
+        return b"".join(p.read_bytes() for p in folder.glob("inkling.db*"))
+
+    def restart(self, how):
+        pid = self.service.daemon_pid()
+        os.kill(pid, how)
+        self.service.wait_for(lambda: not alive(pid), 10)
+        self.service.wait_for(lambda: self.service.daemon_pid() != pid, 10)
+
+    def test_persistent_sessions_survive_the_daemon(self):
+        async def first():
+            async with Talker(self.service) as c:
+                path = await c.create(persistent=True, name="letters", system="Be brief.")
+                await c.prompt(path, "Name a colour.")
+                await c.prompt(path, "Name a canaryword.")
+                return await c.transcript(path)
+
+        async def again():
+            async with Talker(self.service) as c:
+                path = await c.create(persistent=True, name="letters", system="Be brief.")
+                turns = await c.transcript(path)
+                self.assertGreater(await c.property(path, "ContextUsage"), 0)
+                await c.prompt(path, "And a fruit.")
+                return turns
+        before = run(first())
+        self.restart(signal.SIGKILL)
+        self.assertEqual(run(again()), before)
+        self.restart(signal.SIGTERM)
+
+        async def last():
+            async with Talker(self.service) as c:
+                path = await c.create(persistent=True, name="letters")
+                self.assertEqual((await c.transcript(path))[:5], before)
+                self.assertEqual(len(await c.transcript(path)), 7)
+                # One connection at a time; another beginning is refused.
+                async with Talker(self.service) as d:
+                    with self.assertRaises(Error) as caught:
+                        await d.create(persistent=True, name="letters")
+                    self.assertIn("Error.Busy", caught.exception.name)
+                await c.call("Session", "Close", path=path)
+                with self.assertRaises(Error) as caught:
+                    await c.create(persistent=True, name="letters", system="Be long.")
+                self.assertIn("InvalidArgs", caught.exception.name)
+                path = await c.create(persistent=True, name="letters")
+                self.assertIn(b"canaryword", self.stored_bytes())
+                await c.call("Session", "Forget", path=path)
+                await asyncio.sleep(0.05)
+                self.assertEqual([(m, b[0]) for m, b in c.heard(path)][-1], ("Closed", "forgotten"))
+                self.assertNotIn(b"canaryword", self.stored_bytes())
+                path = await c.create(persistent=True, name="letters")
+                self.assertEqual(await c.transcript(path), [])
+        run(last())
+
+    def test_ordinary_sessions_leave_nothing_on_the_disk_or_in_the_log(self):
+        async def body():
+            async with Talker(self.service) as c:
+                path = await c.create(system="canaryone is the word.")
+                await c.prompt(path, "Say canarytwo.")
+        run(body())
+        stored = self.stored_bytes() + self.service.log_text().encode()
+        self.assertNotIn(b"canaryone", stored)
+        self.assertNotIn(b"canarytwo", stored)
+
+    def test_shutdown_tells_the_owner(self):
+        async def body():
+            async with Talker(self.service) as c:
+                path = await c.create()
+                self.restart(signal.SIGTERM)
+                for _ in range(100):
+                    if c.heard(path):
+                        break
+                    await asyncio.sleep(0.02)
+                self.assertEqual([(m, b[0]) for m, b in c.heard(path)], [("Closed", "shutdown")])
+        run(body())
+
+
+if __name__ == "__main__":
+    unittest.main()
