@@ -110,6 +110,9 @@ int cli_parse(Cli *cli, const CliVerb *verb, int argc, char **argv, int first)
             options_end = true;
             continue;
         }
+        /* The one short option, of verbs that would ask. */
+        if (!options_end && strcmp(arg, "-y") == 0 && find_option(verb, "yes", 3) != NULL)
+            arg = "--yes";
         if (options_end || strncmp(arg, "--", 2) != 0) {
             if (!options_end && arg[0] == '-' && arg[1] != '\0')
                 return cli_usage(cli, "unknown option \"%.32s\"; see inkling %s --help", arg,

@@ -6,6 +6,7 @@
  * Owns: Cli owns its client; settings point into argv. Thread: one. */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -104,6 +105,17 @@ void cli_format_size(char out[16], uint64_t n_bytes);
 /* Flushes standard output; CLI_OK or the code for a closed pipe or a full disk. */
 int cli_flush(const Cli *cli);
 
+/* cli-json.c: the next value of a message as JSON, with the keys of the bus; NULL when it is not
+ * readable. The caller's to json_decref(). */
+json_t *cli_read_json(sd_bus_message *m);
+/* "" and 0 for what is not there. */
+const char *cli_json_text(const json_t *object, const char *key);
+uint64_t cli_json_number(const json_t *object, const char *key);
+int cli_print_json(const Cli *cli, const json_t *value);
+
+/* cli-import.c: all of it but the line at the end; an exit code. */
+int cli_import_model(Cli *cli, const char *name, const char *file);
+
 /* cli-offline.c: the proof of `doctor --offline`; an exit code. Needs a running service. */
 int cli_prove_offline(Cli *cli);
 
@@ -113,4 +125,4 @@ int cli_call(Cli *cli, const char *interface, const char *method, InkClientAppen
 
 extern const CliVerb cli_verb_complete, cli_verb_chat, cli_verb_tokens, cli_verb_suggest,
     cli_verb_observe, cli_verb_memory, cli_verb_status, cli_verb_doctor, cli_verb_version,
-    cli_verb_app;
+    cli_verb_app, cli_verb_model;

@@ -11,8 +11,9 @@
 #include "ink-config.h"
 
 static const CliVerb *const verbs[] = {
-    &cli_verb_complete, &cli_verb_chat, &cli_verb_tokens, &cli_verb_suggest, &cli_verb_observe,
-    &cli_verb_memory,   &cli_verb_app,  &cli_verb_status, &cli_verb_doctor,  &cli_verb_version,
+    &cli_verb_complete, &cli_verb_chat,   &cli_verb_tokens,  &cli_verb_suggest,
+    &cli_verb_observe,  &cli_verb_memory, &cli_verb_app,     &cli_verb_model,
+    &cli_verb_status,   &cli_verb_doctor, &cli_verb_version,
 };
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
