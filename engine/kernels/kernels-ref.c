@@ -33,33 +33,45 @@ static void matmul_f32(const void *packed, size_t group_begin, size_t group_end,
     }
 }
 
-/* The integer of weight k in row r of the part whose qs are given. */
-ALWAYS_INLINE int32_t weight_of(const PackLayout *layout, const uint8_t *qs, size_t r, size_t k)
+/* The integers of a part: that of weight k in row r at k / 4 * 64 + 4 * r + k % 4. */
+ALWAYS_INLINE void unpack_part(const PackLayout *layout, const uint8_t *part, int8_t *weights)
 {
-    size_t quad = k / 4, lane = 4 * r + k % 4;
-    if (layout->n_bits == 8)
-        return (int8_t)qs[quad * 64 + lane];
-    int32_t q = qs[quad % 4 * 64 + lane] >> (quad < 4 ? 0 : 4) & 0x0f;
-    if (layout->n_bits > 4) {
-        size_t n_high = (size_t)layout->n_bits - 4, n_quads = 8 / n_high;
-        const uint8_t *qh = qs + 16 * INK_PACK_ROWS + quad / n_quads * 64;
-        q |= (qh[lane] >> quad % n_quads * n_high & ((1 << n_high) - 1)) << 4;
+    const uint8_t *qs = part + PART_SCALE_BYTES(layout), *qh = qs + 16 * INK_PACK_ROWS;
+    const int n_high = layout->n_bits - 4; /* bits of an integer in qh */
+    const int middle = layout->has_min ? 0 : 1 << (layout->n_bits - 1);
+
+    if (layout->n_bits == 8) {
+        memcpy(weights, qs, (size_t)INK_PACK_K * INK_PACK_ROWS);
+        return;
     }
-    return layout->has_min ? q : q - (1 << (layout->n_bits - 1));
+    for (int quad = 0; quad < 8; quad++) {
+        for (int lane = 0; lane < 64; lane++) {
+            int q = qs[quad % 4 * 64 + lane] >> (quad < 4 ? 0 : 4) & 0x0f;
+            if (n_high > 0) {
+                int n_quads = 8 / n_high; /* that share a byte */
+                int high = qh[quad / n_quads * 64 + lane] >> quad % n_quads * n_high;
+                q |= (high & ((1 << n_high) - 1)) << 4;
+            }
+            weights[quad * 64 + lane] = (int8_t)(q - middle);
+        }
+    }
 }
 
 /* Row r of a part times the q or lo of a block. With two scales they are factors of this integer,
  * which even so is below 2^24. */
-ALWAYS_INLINE int32_t dot_part(const PackLayout *layout, const uint8_t *part, size_t r,
-                               const int8_t *x)
+ALWAYS_INLINE int32_t dot_part(const PackLayout *layout, const uint8_t *part, const int8_t *weights,
+                               size_t r, const int8_t *x)
 {
-    const uint8_t *qs = part + PART_SCALE_BYTES(layout);
-    int32_t halves[2] = {0, 0};
-    for (size_t k = 0; k < INK_PACK_K; k++)
-        halves[k / (INK_PACK_K / 2)] += weight_of(layout, qs, r, k) * x[k];
+    const size_t n_half = INK_PACK_K / 2;
+    int32_t first = 0, second = 0;
+    for (size_t k = 0; k < n_half; k++) {
+        size_t at = k / 4 * 64 + 4 * r + k % 4;
+        first += weights[at] * x[k];
+        second += weights[n_half * INK_PACK_ROWS + at] * x[k + n_half];
+    }
     if (layout->n_scales < 2)
-        return halves[0] + halves[1];
-    return (int8_t)part[r] * halves[0] + (int8_t)part[INK_PACK_ROWS + r] * halves[1];
+        return first + second;
+    return (int8_t)part[r] * first + (int8_t)part[INK_PACK_ROWS + r] * second;
 }
 
 /* d and the minimum of row r; both are products that f32 holds exactly. */
@@ -85,15 +97,17 @@ ALWAYS_INLINE void multiply_group(const PackLayout *layout, const void *group, s
     for (size_t b = 0; b < n_blocks; b++) {
         const uint8_t *head = part_head(group, layout, b), *part = part_at(head, layout, b);
         bool is_fine = in->fine[b * in->fine_stride + t] != 0;
+        int8_t weights[INK_PACK_K * INK_PACK_ROWS];
+        unpack_part(layout, part, weights);
         for (size_t r = 0; r < INK_PACK_ROWS; r++) {
             float d, m;
             read_scales(layout, head, part, r, &d, &m);
-            sums[r] = fmaf((float)dot_part(layout, part, r, x[b].q), d * x[b].d, sums[r]);
+            sums[r] = fmaf((float)dot_part(layout, part, weights, r, x[b].q), d * x[b].d, sums[r]);
             if (layout->has_min)
                 sums[r] = fmaf(m, x[b].d_sum, sums[r]);
             if (is_fine) {
                 float unit = d * 0x1p-7f * x[b].d;
-                lows[r] = fmaf((float)dot_part(layout, part, r, x[b].lo), unit, lows[r]);
+                lows[r] = fmaf((float)dot_part(layout, part, weights, r, x[b].lo), unit, lows[r]);
             }
         }
     }
