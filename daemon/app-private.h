@@ -59,7 +59,6 @@ struct InkApp {
     sd_event_source *idle, *backoff;
     InkPressure *pressure;
     bool outdated;      /* the worker was started with settings that are not those of now */
-    GHashTable *loaded; /* model name -> InkWireLoaded, of this daemon's life */
     char kernels[16];
 
     struct InkAppModels *models; /* model-ops.h */

@@ -77,7 +77,6 @@ int ink_residency_init(InkApp *app, const InkAppOptions *options, InkError *rete
     app->system_model_folder = g_strdup(options->system_model_folder);
     app->cache_folder = g_strdup(options->cache_folder);
     app->backoff_usec = options->backoff_usec != 0 ? options->backoff_usec : INK_LIMIT_BACKOFF_USEC;
-    app->loaded = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     INK_TRY(ink_worker_new(app->event, options->worker_program, &options->times,
                            &ink_app_worker_events, app, &app->worker, reterr));
     int r = add_timer(app, &app->idle, 1000000, on_idle);
@@ -94,7 +93,6 @@ void ink_residency_done(InkApp *app)
     app->worker = ink_worker_free(app->worker);
     app->idle = sd_event_source_disable_unref(app->idle);
     app->backoff = sd_event_source_disable_unref(app->backoff);
-    g_clear_pointer(&app->loaded, g_hash_table_unref);
     g_free(app->model);
     g_free(app->config_path);
     g_free(app->model_folder);
@@ -215,7 +213,6 @@ void ink_residency_loaded(InkApp *app, const InkWireLoaded *loaded)
     app->failed = false;
     app->n_start_failures = 0;
     memcpy(app->kernels, loaded->kernels, sizeof app->kernels);
-    g_hash_table_replace(app->loaded, g_strdup(app->model), g_memdup2(loaded, sizeof *loaded));
     ink_log_info("worker %d loaded a model of %" PRIu64 " parameters in %" PRIu64
                  " ms (kernels %s, packed form %s)",
                  ink_worker_pid(app->worker), loaded->n_parameters, app->load_span_usec / 1000,

@@ -28,8 +28,8 @@ static int add_messages(InkTranscript *t, const InkChatMessage *messages, size_t
 /* A model that is known to have no template cannot chat; of others the first prompt tells. */
 static int check_template(const InkApp *app, const char *model, InkError *reterr)
 {
-    const InkWireLoaded *loaded = g_hash_table_lookup(app->loaded, model);
-    INK_CHECK(loaded == NULL || loaded->has_template, EOPNOTSUPP, reterr,
+    const InkModelFacts *facts = ink_sessions_model_facts(app, model);
+    INK_CHECK(facts == NULL || facts->has_template, EOPNOTSUPP, reterr,
               "this model has no chat template, so it holds no conversation; Complete works, or "
               "another model as the default");
     return 0;

@@ -8,6 +8,7 @@
 #include <glib.h>
 
 #include "daemon/app-private.h"
+#include "daemon/model-ops.h"
 #include "daemon/sessions.h"
 #include "daemon/transcript.h"
 
@@ -62,6 +63,8 @@ void ink_sessions_drop(InkSessions *s, uint64_t id);
 /* Its transcript is another one: counts that hung on it are void. */
 void ink_session_changed(InkSession *session);
 void ink_session_used(InkSession *session);
+/* Of the file of that name; NULL = not known. */
+const InkModelFacts *ink_sessions_model_facts(const InkApp *app, const char *name);
 /* Room for so many bytes more, of all sessions together? */
 INK_MUST_CHECK int ink_sessions_check_room(const InkSessions *s, size_t n_more_bytes,
                                            InkError *reterr);

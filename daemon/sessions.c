@@ -302,10 +302,20 @@ void ink_app_set_session_events(void *service, const InkSessionEvents *events, v
 
 /* ------------------------------------------------------------------ what is told */
 
+const InkModelFacts *ink_sessions_model_facts(const InkApp *app, const char *name)
+{
+    _cleanup_(ink_models_done) InkModels models = INK_MODELS_INIT;
+    const InkModel *model;
+    if (ink_residency_models(app, &models, NULL) < 0 ||
+        ink_models_find(&models, name, "", &model, NULL) < 0)
+        return NULL;
+    return ink_catalogue_facts(app->models->catalogue, model->name, &model->identity);
+}
+
 static uint32_t window_of(const InkSession *session)
 {
-    const InkWireLoaded *loaded = g_hash_table_lookup(session->owner->app->loaded, session->model);
-    uint32_t window = loaded != NULL ? loaded->n_context : 0;
+    const InkModelFacts *facts = ink_sessions_model_facts(session->owner->app, session->model);
+    uint32_t window = facts != NULL ? facts->context_window : 0;
     if (session->context_limit != 0 && (window == 0 || session->context_limit < window))
         window = session->context_limit;
     return window;

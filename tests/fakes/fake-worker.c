@@ -14,6 +14,7 @@
  *   stall            takes GENERATE, then neither heartbeat nor answer; ignores CANCEL
  *   garbage          answers GENERATE with a broken frame
  *   fail-load        FAILED for LOAD             stall-load       no answer to LOAD
+ *   no-template      the model has no chat template; else as echo
  *   no-ready         no READY                    unsealed         READY says that no filter holds
  *
  * With --role=inspect it becomes the real program.
@@ -156,7 +157,7 @@ static void on_load(const InkWireFrame *f)
                        .n_threads = 1,
                        .n_context = 2048,
                        .n_vocab = 256,
-                       .has_template = 1,
+                       .has_template = !plays("no-template"),
                        .n_parameters = 1000,
                        .packed_bytes = 4000,
                        .kv_bytes_per_token = 16,
