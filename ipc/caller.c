@@ -13,6 +13,7 @@
 #include "ipc/names.h"
 
 #define CREDENTIALS_USEC 5000000u
+#define N_CONFIRMED      2u
 
 typedef struct InkParkedCall {
     struct InkParkedCall *next;
@@ -53,7 +54,7 @@ static void free_entry(InkCallerEntry *e)
     free_parked(e);
     sd_bus_slot_unref(e->gone_match);
     sd_bus_slot_unref(e->credentials_call);
-    sd_bus_slot_unref(e->second_call);
+    sd_bus_slot_unref(e->pid_call);
     if (e->pidfd >= 0)
         close(e->pidfd);
     free(e);
@@ -245,14 +246,20 @@ static int give_up(InkCallerEntry *e)
     return 1;
 }
 
-static int on_second_answer(sd_bus_message *reply, void *userdata, sd_bus_error *reterr)
+static int ask_again(InkCallerEntry *e);
+
+static int on_pid(sd_bus_message *reply, void *userdata, sd_bus_error *reterr)
 {
     InkCallerEntry *e = userdata;
     uint32_t pid = 0;
     (void)reterr;
     if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "u", &pid) <= 0)
         return give_up(e);
-    return conclude(e, pid == e->pid && ink_identity_is_alive(e->pidfd) ? NULL : not_told);
+    if (pid != e->pid || !ink_identity_is_alive(e->pidfd))
+        return conclude(e, not_told);
+    if (++e->n_confirmed == N_CONFIRMED)
+        return conclude(e, NULL);
+    return ask_again(e) < 0 ? give_up(e) : 1;
 }
 
 static int ask_again(InkCallerEntry *e)
@@ -262,8 +269,8 @@ static int ask_again(InkCallerEntry *e)
                                            "/org/freedesktop/DBus", "org.freedesktop.DBus",
                                            "GetConnectionUnixProcessID"));
     INK_TRY(sd_bus_message_append(m, "s", e->sender));
-    return sd_bus_call_async(e->callers->bus, &e->second_call, m, on_second_answer, e,
-                             CREDENTIALS_USEC);
+    e->pid_call = sd_bus_slot_unref(e->pid_call);
+    return sd_bus_call_async(e->callers->bus, &e->pid_call, m, on_pid, e, CREDENTIALS_USEC);
 }
 
 /* Reads who the process of e->pidfd is. */

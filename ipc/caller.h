@@ -8,12 +8,14 @@
  *
  *     GetConnectionCredentials -> another user: refused
  *         ProcessFD: a pidfd that the kernel took at connect time: read, still alive: known
- *         else: pidfd_open, read, GetConnectionUnixProcessID again: same, still alive: known
+ *         else: pidfd_open, read, GetConnectionUnixProcessID twice: same, still alive: known
  *
- * A process that ended while it was looked at took its connection with it, so the second answer is
- * an error and the pid, which another program may have by then, was not believed. A bus without
- * ProcessFD does not tell when the connection itself outlives its process (a child has it): such
- * ones are refused when the process is gone, began after the call came, or holds no socket.
+ * A process that ended while it was looked at took its connection with it, so an answer is an error
+ * and the pid, which another program may have by then, was not believed. Twice, because a bus may
+ * answer from what it has read before it has seen that a connection is closed; a question that is
+ * asked after that answer came meets a later turn of its loop (tests/ipc/test-pid-reuse.c). A bus
+ * without ProcessFD does not tell when the connection itself outlives its process (a child has it):
+ * such ones are refused when the process is gone, began after the call came, or holds no socket.
  *
  * Owns: entries and parked messages. Errors: -E2BIG over a bound. Thread: the loop thread. */
 #pragma once
@@ -37,14 +39,15 @@ typedef struct InkCallerEntry {
     char sender[64];
     InkIdentity identity;
     uint32_t pid;
-    int pidfd;            /* while the second answer is awaited, else -1 */
+    unsigned n_confirmed; /* answers that the name still has this pid */
+    int pidfd;            /* while these are awaited, else -1 */
     uint64_t called_usec; /* since boot: the first call came */
     bool known;
     const char *refusal; /* why it may not call; NULL = it may */
     size_t n_calls;      /* kept messages */
     size_t kept_bytes;   /* of these */
     struct InkParkedCall *parked, **parked_end;
-    sd_bus_slot *gone_match, *credentials_call, *second_call;
+    sd_bus_slot *gone_match, *credentials_call, *pid_call;
     InkCallers *callers;
 } InkCallerEntry;
 

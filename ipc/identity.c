@@ -134,7 +134,8 @@ bool ink_identity_has_socket(int process_fd)
     for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
         char target[16];
         ssize_t n = readlinkat(fd, entry->d_name, target, sizeof(target));
-        if (n >= 8 && memcmp(target, "socket:[", 8) == 0)
+        if (n < 0 ? errno == EACCES || errno == EPERM
+                  : n >= 8 && memcmp(target, "socket:[", 8) == 0)
             return true;
     }
     return false;

@@ -28,10 +28,11 @@
 #include "engine/base/error.h"
 #include "ipc/service.h"
 
-#define INK_IDENTITY_MAX_BYTES      255u
-#define INK_IDENTITY_MAX_FILE_BYTES 65536u /* of .flatpak-info, cgroup; real ones have some 1000   \
-                                            */
-#define INK_IDENTITY_UNKNOWN        "unknown"
+#define INK_IDENTITY_MAX_BYTES 255u
+#define INK_IDENTITY_MAX_FILE_BYTES                                                                \
+    65536u /* of .flatpak-info, cgroup; real ones have some 1000                                   \
+            */
+#define INK_IDENTITY_UNKNOWN "unknown"
 
 typedef struct InkIdentity {
     InkCallerKind kind;

@@ -66,6 +66,6 @@ static int prove_offline(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkE
 }
 
 const InkBusMethod ink_proof_methods[] = {
-    {"ProveOffline", INK_PERMISSION_NONE, prove_offline},
+    {"ProveOffline", INK_PERMISSION_MANAGE, prove_offline},
     {NULL, INK_PERMISSION_NONE, NULL},
 };

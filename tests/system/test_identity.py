@@ -165,6 +165,32 @@ class PermissionTest(unittest.TestCase):
         run(body())
         self.assertFalse(self.service.property("Memory", "Enabled"))
 
+    def test_every_member_is_behind_the_gate(self):
+        """Also those that come later: whatever the service offers is called as it wants to be called."""
+        one = self.sandbox(ONE)
+        examples = {"s": "x", "u": 0, "t": 0, "b": False, "d": 0.0, "h": 0}
+
+        async def body():
+            seen = {}
+            async with Client(one) as c:
+                tree = await c.bus.introspect(NAME, PATH)
+                for interface in tree.interfaces:
+                    if not interface.name.startswith(NAME):
+                        continue
+                    for method in interface.methods:
+                        signature = "".join(a.signature for a in method.in_args)
+                        values = [examples.get(a.signature, [] if not a.signature.startswith("a{") else {})
+                                  for a in method.in_args]
+                        with open("/dev/null") as null:
+                            reply = await c.bus.call(Message(
+                                destination=NAME, path=PATH, interface=interface.name, member=method.name,
+                                signature=signature, body=values,
+                                unix_fds=[null.fileno()] if "h" in signature else []))
+                        seen[method.name] = reply.error_name
+            self.assertGreater(len(seen), 15)
+            self.assertEqual({m for m, e in seen.items() if e != DENIED}, {"GetAvailability", "ListPermissions"})
+        run(body())
+
     def test_a_decision_holds_for_the_next_call_and_the_next_life(self):
         one, two = self.sandbox(ONE), self.sandbox(TWO)
 
@@ -322,6 +348,29 @@ class PermissionTest(unittest.TestCase):
             self.assertEqual(r.returncode == 0, permitted, r.stderr)
             if not permitted:
                 self.assertIn("Access denied", r.stderr)
+
+
+class LockedInTest(unittest.TestCase):
+    """The service in a user namespace, as PrivateUsers= of the unit makes one: it may look into nobody."""
+
+    def test_host_programs_are_known_and_sandboxed_ones_denied(self):
+        require_tools()
+        with Service(model=False, exec_prefix="unshare --user --map-current-user --mount") as s:
+            with Sandbox(s, info_of(ONE)) as box:
+                r = s.inkling("app", "list", "exe:inkling")
+                self.assertEqual(r.returncode, 0, r.stderr + s.log_text())
+                self.assertIn("allow", r.stdout)
+                self.assertEqual(s.inkling("suggest", "command").returncode, 0)
+                self.assertEqual(s.inkling("app", "allow", ONE, "recommendation").returncode, 0)
+                daemon = os.readlink(f"/proc/{s.daemon_pid()}/ns/user")
+                self.assertNotEqual(daemon, os.readlink("/proc/self/ns/user"))
+
+                async def body():
+                    async with Client(box) as c:
+                        e = await refusal(c, "Recommendation", "Suggest", "sa{sv}a{sv}", ["command", {}, {}])
+                        self.assertEqual(e.name, DENIED)
+                        self.assertIn("does not tell as what", e.message)
+                run(body())
 
 
 class RequestTest(unittest.TestCase):
