@@ -109,10 +109,10 @@
 #define INK_LIMIT_WORKER_OOM_SCORE "500"
 
 /* A folder of models is scanned at each request that names one: this keeps it cheap. */
-#define INK_LIMIT_MODELS      256u
+#define INK_LIMIT_MODELS              256u
 /* Helpers that look at models, at a time: each maps a file and reads a vocabulary. */
-#define INK_LIMIT_INSPECTIONS 4u
+#define INK_LIMIT_INSPECTIONS         4u
 /* A helper syncs 32 MiB between two signs of life, which takes this long on a bad USB stick. */
 #define INK_LIMIT_HELPER_SILENCE_USEC 120000000u
 /* Room for the packed form beside the model: its size, an eighth and this much. */
-#define INK_LIMIT_CACHE_SLACK (1u << 20)
+#define INK_LIMIT_CACHE_SLACK         (1u << 20)

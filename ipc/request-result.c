@@ -9,9 +9,9 @@
 const char *ink_request_kind_word(InkTaskKind kind)
 {
     static const char *const words[] = {
-        [INK_TASK_COMPLETE] = "complete", [INK_TASK_CHAT] = "chat",       [INK_TASK_LOAD] = "load",
-        [INK_TASK_PROMPT] = "prompt",     [INK_TASK_PREWARM] = "prewarm",
-        [INK_TASK_IMPORT] = "import",
+        [INK_TASK_COMPLETE] = "complete", [INK_TASK_CHAT] = "chat",
+        [INK_TASK_LOAD] = "load",         [INK_TASK_PROMPT] = "prompt",
+        [INK_TASK_PREWARM] = "prewarm",   [INK_TASK_IMPORT] = "import",
     };
     return words[kind];
 }

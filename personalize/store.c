@@ -111,8 +111,8 @@ void ink_rows_bind_text(InkRows *rows, int n, const char *text)
 
 void ink_rows_bind_blob(InkRows *rows, int n, const void *data, size_t n_bytes)
 {
-    bound(rows, sqlite3_bind_blob(rows->s->statements[rows->sql], n, data, (int)n_bytes,
-                                  SQLITE_STATIC));
+    bound(rows,
+          sqlite3_bind_blob(rows->s->statements[rows->sql], n, data, (int)n_bytes, SQLITE_STATIC));
 }
 
 int ink_rows_next(InkRows *rows, InkError *reterr)
