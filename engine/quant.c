@@ -91,11 +91,14 @@ void ink_quant_read_q4_k(const InkBlockQ4_K *block, uint8_t *q, uint8_t *scales,
 
 void ink_quant_read_q6_k(const InkBlockQ6_K *block, uint8_t *q)
 {
-    for (size_t k = 0; k < INK_PACK_SUPER; k++) {
-        size_t h = k / 128, j = k % 128;
-        uint8_t low = block->ql[64 * h + j % 64] >> (j < 64 ? 0 : 4) & 0x0f;
-        uint8_t upper = block->qh[32 * h + j % 32] >> 2 * (j / 32) & 3;
-        q[k] = (uint8_t)(low | upper << 4);
+    for (size_t h = 0; h < 2; h++, q += INK_PACK_SUPER / 2) {
+        const uint8_t *ql = block->ql + 64 * h, *qh = block->qh + 32 * h;
+        for (size_t k = 0; k < 32; k++) {
+            q[k] = (uint8_t)((ql[k] & 0x0f) | (qh[k] & 3) << 4);
+            q[k + 32] = (uint8_t)((ql[k + 32] & 0x0f) | (qh[k] >> 2 & 3) << 4);
+            q[k + 64] = (uint8_t)(ql[k] >> 4 | (qh[k] >> 4 & 3) << 4);
+            q[k + 96] = (uint8_t)(ql[k + 32] >> 4 | qh[k] >> 6 << 4);
+        }
     }
 }
 

@@ -102,9 +102,11 @@ typedef struct FileBlock {
 
 typedef void ReadFn(const uint8_t *bytes, FileBlock *ret);
 
-/* Row r of one part, whose bytes are zero so far. */
-static inline void write_part(const PackLayout *layout, const uint8_t *scales, const uint8_t *q,
-                              size_t r, uint8_t *part)
+/* Row r of one part. */
+static inline __attribute__((always_inline)) void write_part(const PackLayout *layout,
+                                                             const uint8_t *scales,
+                                                             const uint8_t *q, size_t r,
+                                                             uint8_t *part)
 {
     uint8_t *qs = part + PART_SCALE_BYTES(layout);
     uint8_t *qh = qs + 16 * INK_PACK_ROWS;
@@ -113,12 +115,13 @@ static inline void write_part(const PackLayout *layout, const uint8_t *scales, c
     for (size_t k = 0; k < INK_PACK_K / 2; k++)
         qs[k / 4 * 64 + 4 * r + k % 4] =
             (uint8_t)((q[k] & 0x0f) | (q[k + INK_PACK_K / 2] & 0x0f) << 4);
-    if (layout->n_bits == 4)
-        return;
-    size_t n_high = (size_t)layout->n_bits - 4, n_quads = 8 / n_high;
-    for (size_t k = 0; k < INK_PACK_K; k++) {
-        size_t quad = k / 4;
-        qh[quad / n_quads * 64 + 4 * r + k % 4] |= (uint8_t)(q[k] >> 4 << quad % n_quads * n_high);
+    const size_t n_high = (size_t)layout->n_bits - 4, n_quads = n_high > 0 ? 8 / n_high : 0;
+    for (size_t i = 0; i < 4 * n_high; i++) { /* four bytes of each 64 */
+        const uint8_t *first = q + i / 4 * n_quads * 4 + i % 4;
+        uint8_t byte = 0;
+        for (size_t quad = 0; quad < n_quads; quad++)
+            byte |= (uint8_t)(first[4 * quad] >> 4 << n_high * quad);
+        qh[i / 4 * 64 + 4 * r + i % 4] = byte;
     }
 }
 
@@ -135,7 +138,8 @@ static inline __attribute__((always_inline)) void pack_blocks(const PackLayout *
         size_t n_rows = rows_of_group(n_outputs, g);
         for (size_t b = 0; b < n_blocks; b++) {
             uint8_t *out = (uint8_t *)packed + (g * n_blocks + b) * layout->n_bytes;
-            memset(out, 0, layout->n_bytes);
+            if (n_rows < INK_PACK_ROWS)
+                memset(out, 0, layout->n_bytes);
             for (size_t r = 0; r < n_rows; r++) {
                 FileBlock block;
                 read(rows + (g * INK_PACK_ROWS + r) * row_bytes + b * n_file_bytes, &block);
