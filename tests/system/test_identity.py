@@ -253,6 +253,8 @@ class PermissionTest(unittest.TestCase):
         run(body())
 
     def test_the_command_lists_and_resets(self):
+        me = json.loads(self.app("list", "--json").stdout)[0]["app-id"]
+        self.assertTrue(me.startswith(("exe:inkling", "app:", "unit:")), me)
         self.assertEqual(self.app("allow", TWO, "memory").returncode, 0)
         self.assertEqual(self.app("deny", "exe:curl", "text").returncode, 0)
         rows = json.loads(self.app("list", "--json").stdout)
@@ -260,8 +262,8 @@ class PermissionTest(unittest.TestCase):
         self.assertEqual(table[TWO, "memory"], "allow")
         self.assertEqual(table[TWO, "text"], "default-deny")
         self.assertEqual(table["exe:curl", "text"], "deny")
-        self.assertEqual(table["exe:inkling", "manage"], "default-allow")
-        self.assertEqual(table["exe:inkling", "memory-shared"], "default-deny")
+        self.assertEqual(table[me, "manage"], "default-allow")
+        self.assertEqual(table[me, "memory-shared"], "default-deny")
         r = self.app("list", TWO)
         self.assertEqual([line.split()[0] for line in r.stdout.splitlines()], [TWO] * len(PERMISSIONS))
         r = self.app("reset", TWO)
@@ -270,11 +272,12 @@ class PermissionTest(unittest.TestCase):
         self.assertNotIn(TWO, {r["app-id"] for r in json.loads(self.app("list", "--json").stdout)})
 
     def test_a_denied_host_program_is_denied(self):
-        self.assertEqual(self.app("deny", "exe:inkling", "recommendation").returncode, 0)
+        me = json.loads(self.app("list", "--json").stdout)[0]["app-id"]  # nobody else is there
+        self.assertEqual(self.app("deny", me, "recommendation").returncode, 0)
         r = self.service.inkling("suggest", "command")
         self.assertEqual(r.returncode, 4)
-        self.assertIn("inkling app allow exe:inkling recommendation", r.stderr)
-        self.assertEqual(self.app("reset", "exe:inkling").returncode, 0)
+        self.assertIn(f"inkling app allow {me} recommendation", r.stderr)
+        self.assertEqual(self.app("reset", me).returncode, 0)
         self.assertEqual(self.service.inkling("suggest", "command").returncode, 0)
 
     def test_scopes_do_not_leak(self):
@@ -357,7 +360,7 @@ class LockedInTest(unittest.TestCase):
         require_tools()
         with Service(model=False, exec_prefix="unshare --user --map-current-user --mount") as s:
             with Sandbox(s, info_of(ONE)) as box:
-                r = s.inkling("app", "list", "exe:inkling")
+                r = s.inkling("app", "list")
                 self.assertEqual(r.returncode, 0, r.stderr + s.log_text())
                 self.assertIn("allow", r.stdout)
                 self.assertEqual(s.inkling("suggest", "command").returncode, 0)
