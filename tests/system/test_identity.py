@@ -389,6 +389,46 @@ class RequestTest(unittest.TestCase):
             r = cls.service.inkling("app", "allow", app_id, "text")
             assert r.returncode == 0, r.stderr
 
+    def test_prompts_of_others_are_not_in_the_cache(self):
+        prompt = "The quick brown fox jumps over the lazy dog, and then it does so again. " * 8
+
+        async def cached(c):
+            _, result = await c.call("Text", "Complete", "sa{sv}", [prompt, {"max-tokens": Variant("u", 1)}])
+            return result["cached-tokens"].value
+
+        async def body():
+            async with Client(self.one) as a, Client(self.two) as b, Client(self.service) as host:
+                self.assertEqual(await cached(a), 0)
+                self.assertGreater(await cached(a), 50)
+                self.assertEqual(await cached(b), 0)
+                self.assertEqual(await cached(host), 0)
+                self.assertGreater(await cached(b), 50)
+        run(body())
+
+    def test_sessions_of_others_are_not_there(self):
+        async def body():
+            async with Client(self.one) as a, Client(self.two) as b:
+                options = {"handle-token": Variant("s", "mine")}
+                path = (await a.call("Manager", "CreateSession", "a{sv}", [options]))[0]
+                missing = path[:-len("mine")] + "none"
+                for member, signature, args in [
+                        ("Close", "", []), ("Forget", "", []), ("GetTranscript", "", []),
+                        ("Prompt", "sa{sv}", ["Hi", {}]), ("Nonsense", "", [])]:
+                    found = [await refusal(b, "Session", member, signature, args, path=p) for p in (path, missing)]
+                    self.assertEqual(found[0].name, UNKNOWN_OBJECT)
+                    self.assertEqual(found[0].name, found[1].name)
+                    self.assertEqual(found[0].message.replace("mine", "none"), found[1].message)
+                self.assertEqual((await b.call("Manager", "ListSessions", "a{sv}", [{}]))[0], [])
+                rows = (await a.call("Manager", "ListSessions", "a{sv}", [{}]))[0]
+                self.assertEqual([r["path"].value for r in rows], [path])
+                # Taken back while it is there: the next call meets it.
+                self.assertEqual(self.service.inkling("app", "deny", ONE, "text").returncode, 0)
+                e = await refusal(a, "Session", "Prompt", "sa{sv}", ["Hi", {}], path=path)
+                self.assertEqual(e.name, DENIED)
+                self.assertEqual(self.service.inkling("app", "allow", ONE, "text").returncode, 0)
+                await a.call("Session", "Close", path=path)
+        run(body())
+
     def test_requests_of_others_are_not_there(self):
         async def body():
             async with Client(self.one) as a, Client(self.two) as b, Client(self.service) as host:
