@@ -128,7 +128,7 @@ bool ink_app_has_worker(const InkApp *app)
 bool ink_app_is_empty(const InkApp *app)
 {
     return ink_app_n_requests(app) == 0 && ink_worker_state(app->worker) == INK_WORKER_DOWN &&
-           ink_store_thread_n_pending(app->store) == 0;
+           ink_sessions_n(app->sessions) == 0 && ink_store_thread_n_pending(app->store) == 0;
 }
 
 static int unload(void *service, const InkCaller *caller, bool force, InkError *reterr)

@@ -80,13 +80,14 @@ void ink_app_state(void *service, InkServiceState *ret)
     InkApp *app = service;
     _cleanup_(ink_models_done) InkModels models = INK_MODELS_INIT;
     const InkModel *model = NULL;
-    if (ink_residency_models(app, &models, NULL) >= 0)
+    /* With a loaded worker, the folders say nothing that matters here; reading them costs. */
+    if (ink_worker_loaded(app->worker) == NULL && ink_residency_models(app, &models, NULL) >= 0)
         model = default_model(app, &models, NULL);
 
     *ret = (InkServiceState){.network_guard = app->network_guard};
     ret->state = state_word(app, model != NULL);
     const char *name = model != NULL ? model->name : "";
-    if (ink_worker_state(app->worker) != INK_WORKER_DOWN)
+    if (ink_app_has_worker(app))
         name = app->model;
     copy_string(ret->model, sizeof ret->model, name);
     ret->context_window = window_of(app, &models, name);

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <glib.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -15,6 +16,9 @@
 #include "engine/base/clock.h"
 #include "engine/worker/wire-io.h"
 #include "ink-config.h"
+
+/* Until frames that are here are looked at. */
+#define UNREAD_USEC 20000u
 
 /* One answer that the worker owes. */
 typedef struct Job {
@@ -93,8 +97,6 @@ int ink_worker_new(sd_event *event, const char *program, const InkWorkerTimes *t
     int r = sd_event_add_time(event, &w->timer, CLOCK_MONOTONIC, 0, 50000, on_timer, w);
     if (r >= 0)
         r = sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
-    if (r >= 0) /* what the worker has sent is read before it is called silent */
-        r = sd_event_source_set_priority(w->timer, SD_EVENT_PRIORITY_NORMAL + 20);
     INK_CHECK(r >= 0, -r, reterr, "worker: no timer: %s", strerror(-r));
     *ret = INK_TAKE(w);
     return 0;
@@ -301,6 +303,12 @@ static void arm_timer(InkWorker *w)
     sd_event_source_set_enabled(w->timer, at == UINT64_MAX ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
 }
 
+static bool has_unread(const InkWorker *w)
+{
+    struct pollfd p = {.fd = w->socket, .events = POLLIN};
+    return poll(&p, 1, 0) > 0 && (p.revents & POLLIN) != 0;
+}
+
 /* This process itself was stopped, or had no processor, and saw nothing of what the worker sent:
  * the worker has its time once more. (While the machine sleeps, this clock stands still.) */
 static void forgive_silence(InkWorker *w)
@@ -323,6 +331,11 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
     if (ink_clock_monotonic_usec() > usec + INK_LIMIT_LATE_USEC)
         forgive_silence(w);
+    if (has_unread(w)) { /* it was not silent: this loop was busy */
+        sd_event_source_set_time(w->timer, ink_clock_monotonic_usec() + UNREAD_USEC);
+        sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
+        return 0;
+    }
     if (ink_clock_monotonic_usec() < stall_time(w)) {
         arm_timer(w);
         return 0;
@@ -365,8 +378,8 @@ int ink_worker_start(InkWorker *w, InkWorkerModel *model, InkError *reterr)
         ink_worker_stop(w);
         return r;
     }
-    /* Below the bus: what a person asks or cancels goes first. */
-    sd_event_source_set_priority(w->io, SD_EVENT_PRIORITY_NORMAL + 10);
+    /* Of the same priority as the bus, one message there and one turn here: below it, a flood of
+     * calls would hold up every answer; above it, a flood of text every cancel. */
     w->epoch++;
     w->state = INK_WORKER_STARTING;
     w->last_sign_usec = ink_clock_monotonic_usec();

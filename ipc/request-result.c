@@ -73,6 +73,8 @@ static size_t collect_rows(const InkRequestObject *r, bool with_outcome, Row *ro
     }
     if (with_outcome && generated && r->delivery != INK_DELIVERY_PIPE)
         rows[n++] = (Row){"text", 's', r->text.data != NULL ? r->text.data : "", 0};
+    if (o->priority_lowered)
+        rows[n++] = (Row){"priority", 's', ink_priority_words[INK_PRIORITY_INTERACTIVE], 0};
     if (with_outcome && ink_request_error_name(r) != NULL) {
         rows[n++] = (Row){"error-name", 's', ink_request_error_name(r), 0};
         rows[n++] = (Row){"error-message", 's', o->error.message, 0};

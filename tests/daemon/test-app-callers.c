@@ -142,6 +142,58 @@ static void test_app_slow_reader_parks_only_itself(void **state)
     world_done(&w);
 }
 
+/* Every door leads to one function, and out of it come the same partial text and counts; only the
+ * words differ. Each is tried before the model is there, and in the middle of an answer. */
+static const struct {
+    InkCancelReason reason;
+    InkTaskStatus status;
+    InkFinishReason finish;
+    int code;
+    const char *words;
+} doors[] = {
+    {INK_CANCEL_CALLER, INK_TASK_CANCELLED, INK_FINISH_CANCELLED, ECANCELED, "was cancelled"},
+    {INK_CANCEL_GONE, INK_TASK_CANCELLED, INK_FINISH_CANCELLED, ECANCELED, "was cancelled"},
+    {INK_CANCEL_PIPE, INK_TASK_CANCELLED, INK_FINISH_CANCELLED, ECANCELED, "was cancelled"},
+    {INK_CANCEL_SUPERSEDED, INK_TASK_CANCELLED, INK_FINISH_SUPERSEDED, ECANCELED, "superseded"},
+    {INK_CANCEL_DEADLINE, INK_TASK_SUCCESS, INK_FINISH_DEADLINE, 0, ""},
+    {INK_CANCEL_SHUTDOWN, INK_TASK_CANCELLED, INK_FINISH_CANCELLED, ESHUTDOWN, "stopping"},
+    {INK_CANCEL_UNLOAD, INK_TASK_CANCELLED, INK_FINISH_CANCELLED, ECANCELED, "unloaded"},
+    {INK_CANCEL_SESSION, INK_TASK_CANCELLED, INK_FINISH_CANCELLED, ECANCELED, "session"},
+    {INK_CANCEL_STALLED, INK_TASK_CANCELLED, INK_FINISH_CANCELLED, ECANCELED, "pipe"},
+};
+
+static void test_app_every_door_of_cancelling_is_one(void **state)
+{
+    (void)state;
+    World w;
+    world_new(&w, "slow");
+    for (size_t i = 0; i < 2 * sizeof doors / sizeof *doors; i++) {
+        bool is_running = i % 2 != 0;
+        clear_clients();
+        start(&w, &one, "Hello");
+        if (is_running)
+            run_until(&w, &one.got_text);
+        uint64_t begin = ink_clock_monotonic_usec();
+        ink_app_ops()->cancel(w.app, one.id, doors[i / 2].reason);
+        ink_app_ops()->cancel(w.app, one.id, INK_CANCEL_CALLER); /* the first one counts */
+        run_until(&w, &one.ended);
+        assert_true(ink_clock_monotonic_usec() - begin < 2000000);
+        assert_int_equal(one.n_ends, 1);
+        assert_int_equal(one.result.status, doors[i / 2].status);
+        assert_int_equal(one.result.reason, doors[i / 2].finish);
+        assert_int_equal(one.result.error.code, doors[i / 2].code);
+        assert_non_null(strstr(one.result.error.message, doors[i / 2].words));
+        assert_int_equal(one.result.output_tokens > 0, is_running);
+        assert_int_equal(one.n_text_bytes > 0, is_running);
+        assert_int_equal(ink_app_n_requests(w.app), 0);
+        InkError error = {0};
+        InkCaller caller = {.sender = ":1.1", .app_id = "exe:test"};
+        if (!is_running)
+            assert_int_equal(ink_app_ops()->unload(w.app, &caller, true, &error), 0);
+    }
+    world_done(&w);
+}
+
 /* As SIGSTOP of the service does it: for longer than any patience nothing is read. */
 static void test_app_that_did_not_run_kills_no_worker(void **state)
 {
@@ -276,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_app_unload_wants_force_while_busy),
         cmocka_unit_test(test_app_idle_worker_leaves_and_comes_back),
         cmocka_unit_test(test_app_slow_reader_parks_only_itself),
+        cmocka_unit_test(test_app_every_door_of_cancelling_is_one),
         cmocka_unit_test(test_app_that_did_not_run_kills_no_worker),
         cmocka_unit_test(test_app_full_queue_is_busy_and_drains),
         cmocka_unit_test(test_app_nobody_waits_for_anothers_long_answer),

@@ -42,9 +42,11 @@ def programs():
 
 
 class Service:
-    """One private world. `exec_prefix` goes before the daemon in the activation file (strace, ...)."""
+    """One private world. `exec_prefix` goes before the daemon in the activation file (strace, ...). The model is a
+    hard link to the real one unless `copy_model`: a test that changes the file needs that."""
 
-    def __init__(self, model=True, exec_prefix="", model_path=None, config=None):
+    def __init__(self, model=True, exec_prefix="", model_path=None, config=None, daemon_args="", extra_env=None,
+                 copy_model=False):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="inkling-test-"))
         self.root.chmod(0o700)
         for name in ("run/dbus-1/services", "home", "data/inkling/models", "config/inkling"):
@@ -55,6 +57,8 @@ class Service:
         if model:
             source = model_path or model_file()
             try:
+                if copy_model:
+                    raise OSError
                 os.link(source, self.models / (MODEL_NAME + ".gguf"))
             except OSError:
                 shutil.copy(source, self.models / (MODEL_NAME + ".gguf"))
@@ -65,16 +69,24 @@ class Service:
             HOME=str(self.root / "home"), XDG_RUNTIME_DIR=str(self.root / "run"),
             XDG_DATA_HOME=str(self.root / "data"), XDG_CACHE_HOME=str(self.root / "cache"),
             XDG_CONFIG_HOME=str(self.root / "config"), LC_ALL="C.UTF-8",
-            DBUS_SESSION_BUS_ADDRESS=f"unix:path={self.root}/run/bus")
+            DBUS_SESSION_BUS_ADDRESS=f"unix:path={self.root}/run/bus", **(extra_env or {}))
         self.address = self.env["DBUS_SESSION_BUS_ADDRESS"]
         p = programs()
         self.log = self.root / "log"
         wrapper = self.root / "start"
         wrapper.write_text(f"#!/bin/sh\nexec {exec_prefix} {p['daemon']} --worker={p['worker']} "
-                           f"2>>{self.log}\n")
+                           f"{daemon_args} 2>>{self.log}\n")
         wrapper.chmod(0o700)
         (self.root / "run/dbus-1/services/org.inkling.Inkling1.service").write_text(
             f"[D-BUS Service]\nName={NAME}\nExec={wrapper}\n")
+        self.bus_process = None
+        self.start_bus()
+
+    def start_bus(self):
+        if self.bus_process:
+            self.bus_process.wait()
+            self.bus_process.stdout.close()
+        (self.root / "run/bus").unlink(missing_ok=True)
         self.bus_process = subprocess.Popen(
             ["dbus-daemon", "--session", "--nofork", "--print-address", f"--address={self.address}"],
             env=self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

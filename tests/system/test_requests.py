@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from service import (COUNTING, NAME, PATH, Client, Error, Service, Variant, cpu_ticks, programs, run)
+from service import (COUNTING, NAME, PATH, Client, Error, Message, Service, Variant, cpu_ticks, programs, run)
 
 LONG = "Write on and on. " * 400
 
@@ -191,6 +191,69 @@ class RequestTest(unittest.TestCase):
                 self.assertEqual(result["finish-reason"].value, "deadline")
                 self.assertTrue(text)
         run(body())
+
+    def test_handle_token_linger_and_class(self):
+        async def body():
+            async with Client(self.service) as c:
+                path = await c.start(COUNTING, max_tokens=2000, temperature=0.0, handle_token="mine", linger_usec=0)
+                self.assertTrue(path.endswith("/mine"))
+                with self.assertRaises(Error) as e:
+                    await c.start("x", max_tokens=1, handle_token="mine")
+                self.assertEqual(e.exception.name, "org.freedesktop.DBus.Error.InvalidArgs")
+                self.assertIn("handle-token", e.exception.message)
+                properties = "org.freedesktop.DBus.Properties"
+
+                async def get(name):
+                    reply = await c.bus.call(Message(destination=NAME, path=path, interface=properties, member="Get",
+                                                     signature="ss", body=[f"{NAME}.Request", name]))
+                    return reply.body[0].value if not reply.error_name else reply.error_name
+                self.assertEqual(await get("Priority"), "interactive")
+                reply = await c.bus.call(Message(
+                    destination=NAME, path=path, interface=properties, member="Set", signature="ssv",
+                    body=[f"{NAME}.Request", "Priority", Variant("s", "background")]))
+                self.assertIsNone(reply.error_name, reply.body)
+                self.assertEqual(await get("Priority"), "background")
+                await c.call("Request", "Cancel", path=path)
+                await asyncio.sleep(0.3)
+                self.assertEqual(await get("State"), "org.freedesktop.DBus.Error.UnknownObject", "linger 0")
+                # The token is free again.
+                await c.wait(await c.start("x", max_tokens=1, handle_token="mine"))
+        run(body())
+
+    def test_typing_beyond_its_bound_runs_as_interactive_and_says_so(self):
+        async def body():
+            async with Client(self.service) as c:
+                for tokens, expected in ((8, None), (64, "interactive")):
+                    _, results = await c.wait(await c.start("Hello", max_tokens=tokens, priority="typing"))
+                    self.assertEqual(results.get("priority"), expected)
+        run(body())
+
+    def test_a_full_queue_says_how_long_to_wait(self):
+        async def body():
+            async with Client(self.service) as c:
+                paths = [await c.start(COUNTING, max_tokens=3000, temperature=0.0, linger_usec=0) for _ in range(20)]
+                with self.assertRaises(Error) as e:
+                    await c.start("x", max_tokens=1)
+                self.assertEqual(e.exception.name, f"{NAME}.Error.Busy")
+                self.assertRegex(e.exception.message, r"20 requests .* try again in about \d+ s")
+                rows = (await c.call("Manager", "ListRequests", "a{sv}", [{}]))[0]
+                states = [r["state"].value for r in rows]
+                self.assertEqual((states.count("running"), states.count("queued")), (4, 16))
+                for path in paths:
+                    await c.call("Request", "Cancel", path=path)
+        run(body())
+
+    def test_loading_is_told_once_and_then_how_far(self):
+        async def body(s):
+            async with Client(s) as c:
+                paths = [await c.start("Hi", max_tokens=1) for _ in range(6)]
+                for path in paths:
+                    await c.wait(path)
+                for path in paths:
+                    told = [b for p, m, b in c.signals if p == path and m == "Progress" and b[0] == "loading"]
+                    self.assertLessEqual(sum(b[1] == 0 for b in told), 1, told)
+        with Service() as s:
+            run(body(s))
 
     def test_stop_strings_and_lines(self):
         async def body():
