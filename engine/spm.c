@@ -119,8 +119,8 @@ static int load_piece(Spm *s, InkVocabulary *v, uint32_t id, InkError *reterr)
     bool has_mark = is_mark(text.text, text.n_bytes);
     size_t n_mark = has_mark ? MARK_BYTES : 0, n = text.n_bytes;
     Reading r = read_bytes(s, text.text + n_mark, n - n_mark, has_mark);
-    /* A normal text with a space of its own is never met: spaces are marks there. */
-    bool is_met = v->tokens[id].type == INK_TOKEN_USER_DEFINED || !r.has_space;
+    /* One with a space of its own is never merged: spaces of text are marks to merging. */
+    bool is_merged = !r.has_space;
     if (r.has_lead) {
         n = unmark(text.text, n, piece);
         r = read_bytes(s, piece, n, false);
@@ -133,7 +133,7 @@ static int load_piece(Spm *s, InkVocabulary *v, uint32_t id, InkError *reterr)
     }
     if (n > s->longest)
         s->longest = n;
-    return is_met ? ink_vocabulary_index_add(v, id, r.hash, reterr) : 0;
+    return is_merged ? ink_vocabulary_index_add(v, id, r.hash, reterr) : 0;
 }
 
 static int load_pieces(Spm *s, InkVocabulary *v, InkError *reterr)

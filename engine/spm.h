@@ -7,7 +7,8 @@
  * token.
  *
  * - Texts write a space as U+2581. Pieces hold a space there, and text is looked up as it is; a
- *   U+2581 in it counts as a space, as in training.
+ *   U+2581 in it counts as a space, but belongs to no user-defined run of spaces (as in llama.cpp;
+ *   the sentencepiece library counts it in).
  * - Normal and user-defined tokens take part. Unused ones do not: nothing was trained for them.
  * - tokenizer.ggml.add_space_prefix (true where the file does not say): a space stands before each
  *   stretch of text. tokenizer.ggml.remove_extra_whitespaces (false): runs of spaces become one,

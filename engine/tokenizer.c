@@ -158,8 +158,6 @@ typedef struct Encoding {
     InkMergeScratch scratch;
 } Encoding;
 
-typedef int EncodeStretch(Encoding *e, const char *text, size_t n_bytes);
-
 static void encoding_done(Encoding *e)
 {
     ink_merge_scratch_done(&e->scratch);
@@ -202,50 +200,42 @@ static uint32_t longest_match(const InkVocabulary *v, const Matched *m, const ch
     return found;
 }
 
+/* Text without a token that matches in it. */
+static int encode_stretch(Encoding *e, const char *text, size_t n_bytes)
+{
+    const InkTokenizerModel *m = e->t->model;
+    _cleanup_free_ char *other = NULL;
+    if (n_bytes != 0 && m->ops->rewrite != NULL) {
+        size_t n_other = 0;
+        int r = m->ops->rewrite(m, text, n_bytes, text == e->text, text + n_bytes == e->end, &other,
+                                &n_other);
+        if (r < 0)
+            return r;
+        text = r > 0 ? other : text;
+        n_bytes = r > 0 ? n_other : n_bytes;
+    }
+    if (n_bytes == 0)
+        return 0;
+    return m->ops->encode(m, &e->t->vocabulary, text, n_bytes, &e->scratch, e->tokens);
+}
+
 /* Encodes text[*pending..end) up to the last token that matches in text[at..end), and moves
  * *pending behind it. */
-static int cut_matches(Encoding *e, const Matched *m, const char *text, size_t at, size_t end,
-                       size_t *pending, EncodeStretch *encode)
+static int encode_run(Encoding *e, const Matched *m, size_t at, size_t end, size_t *pending)
 {
     const InkVocabulary *v = &e->t->vocabulary;
     while (at < end) {
-        uint32_t id = longest_match(v, m, text + at, end - at);
+        uint32_t id = longest_match(v, m, e->text + at, end - at);
         if (id == INK_TOKEN_NONE) {
             at++;
             continue;
         }
-        INK_TRY(encode(e, text + *pending, at - *pending));
+        INK_TRY(encode_stretch(e, e->text + *pending, at - *pending));
         INK_TRY(ink_tokens_push(e->tokens, id));
         at += v->tokens[id].n_piece_bytes;
         *pending = at;
     }
     return 0;
-}
-
-static int encode_plain(Encoding *e, const char *text, size_t n_bytes)
-{
-    const InkTokenizer *t = e->t;
-    if (n_bytes == 0)
-        return 0;
-    return t->model->ops->encode(t->model, &t->vocabulary, text, n_bytes, &e->scratch, e->tokens);
-}
-
-/* Text that the model writes in another way may hold user-defined tokens only then. */
-static int encode_stretch(Encoding *e, const char *text, size_t n_bytes)
-{
-    const InkTokenizerModel *m = e->t->model;
-    _cleanup_free_ char *other = NULL;
-    size_t n_other = 0, pending = 0;
-    if (n_bytes == 0 || m->ops->rewrite == NULL)
-        return encode_plain(e, text, n_bytes);
-    int r = m->ops->rewrite(m, text, n_bytes, text == e->text, text + n_bytes == e->end, &other,
-                            &n_other);
-    if (r <= 0)
-        return r < 0 ? r : encode_plain(e, text, n_bytes);
-    /* The space that was added stays outside: nobody wrote it. */
-    size_t at = m->adds_space ? 1 : 0;
-    INK_TRY(cut_matches(e, &e->t->untrusted, other, at, n_other, &pending, encode_plain));
-    return encode_plain(e, other + pending, n_other - pending);
 }
 
 /* A border is a change of trust: spans of one author are one text, in which Hugging Face would
@@ -258,7 +248,7 @@ static int encode_spans(Encoding *e, const InkTextSpan *spans, size_t n_spans)
         const Matched *m = trusted ? &e->t->trusted : &e->t->untrusted;
         for (; i < n_spans && spans[i].trusted == trusted; i++)
             end += spans[i].n_bytes;
-        INK_TRY(cut_matches(e, m, e->text, at, end, &pending, encode_stretch));
+        INK_TRY(encode_run(e, m, at, end, &pending));
     }
     return encode_stretch(e, e->text + pending, end - pending);
 }

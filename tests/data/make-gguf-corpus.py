@@ -78,6 +78,26 @@ def vocabulary(pre="smollm", extra=(), types=None, merges=None, **keys):
     return gguf(entries)
 
 
+def spm_vocabulary(byte_name=lambda b: "<0x%02X>" % b, scores=None, extra=(), score_kind=F32, **flags):
+    """Byte tokens, words with scores, runs of blanks, a tag, a control token."""
+    mark = "\u2581"
+    words = [mark, "h", "e", "l", "o", "he", "ll", "hell", "hello", mark + "hello", mark + "h", "aa", "aaaa",
+             "\u00e9", "\u4e2d", mark + "\u4e2d\u6587", "12"]
+    rest = [("  ", 4), ("    ", 4), ("\n\n", 4), ("<think>", 4), ("<|im_end|>", 3), ("lost", 5)]
+    tokens = ["<unk>", "<s>", "</s>"] + [byte_name(b) for b in range(256)] + words + list(extra)
+    kinds = [2, 3, 3] + [6] * 256 + [1] * (len(words) + len(extra)) + [kind for _, kind in rest]
+    tokens += [word for word, _ in rest]
+    return gguf([
+        entry("tokenizer.ggml.model", STRING, "llama"),
+        entry("tokenizer.ggml.tokens", ARRAY, tokens, STRING),
+        entry("tokenizer.ggml.token_type", ARRAY, kinds, I32),
+        entry("tokenizer.ggml.scores", ARRAY,
+              [-float(i % 23) for i in range(len(tokens))] if scores is None else scores, score_kind),
+        entry("tokenizer.ggml.bos_token_id", U32, 1), entry("tokenizer.ggml.eos_token_id", U32, 2),
+        entry("tokenizer.ggml.unknown_token_id", U32, flags.pop("unknown", 0)),
+    ] + [entry("tokenizer.ggml." + key, BOOL, value) for key, value in flags.items()])
+
+
 def gguf_seeds():
     every = [entry("u8", U8, 1), entry("i8", I8, -1), entry("u16", U16, 2), entry("i16", I16, -2),
              entry("u32", U32, 3), entry("i32", I32, -3), entry("f32", F32, 0.5),
@@ -111,7 +131,17 @@ def tokenizer_seeds():
     seeds = {pre: pack(words, vocabulary(pre)) for pre in
              ("smollm", "gpt-2", "starcoder", "llama-bpe", "qwen2", "deepseek-llm")}
     seeds["unknown-pre"] = pack(words, vocabulary("nobody"))
-    seeds["spm"] = pack(words, vocabulary(model="llama"))
+    seeds["unknown-model"] = pack(words, vocabulary(model="bert"))
+    runs = words + "\u2581\u2581 hello   hellohello \n\n\n aaaaaaa \u2581".encode()
+    seeds["spm"] = pack(runs, spm_vocabulary())
+    seeds["spm-bare"] = pack(runs, spm_vocabulary(add_space_prefix=0))
+    seeds["spm-collapses"] = pack(runs, spm_vocabulary(remove_extra_whitespaces=1))
+    seeds["spm-odd"] = pack(runs, spm_vocabulary(extra=["", "hello", b"h\xff", b"\xe2\x96", "a b"]))
+    seeds["spm-unknown"] = pack(runs, spm_vocabulary(lambda b: "<0x41>"))
+    seeds["spm-no-bytes"] = pack(runs, spm_vocabulary(lambda b: "byte %d" % b))
+    seeds["spm-wide-scores"] = pack(runs, spm_vocabulary(score_kind=F64))
+    seeds["spm-nan"] = pack(runs, spm_vocabulary(scores=[float("nan")] * 282))
+    seeds["spm-few-scores"] = pack(runs, spm_vocabulary(scores=[0.0] * 3))
     seeds["twins"] = pack(words, vocabulary(extra=["hello", "", "a b"]))
     seeds["bad-merge"] = pack(words, vocabulary(merges=["h e", "nothing"]))
     seeds["bad-eos"] = pack(words, vocabulary(eos=100000))

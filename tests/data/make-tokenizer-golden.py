@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 the inkling authors
-"""Records what Hugging Face's `tokenizers` makes of some 300 strings with the default model's own
-tokens and merges: tests/data/smollm2-tokenizer-golden.json. Needs `tokenizers` and `gguf`.
+"""Records what the reference of a model's kind makes of some 300 strings, with the tokens, merges
+and scores of the file itself: Hugging Face's `tokenizers` for byte-level BPE
+(tests/data/smollm2-tokenizer-golden.json), `sentencepiece` for the kind "llama"
+(tests/data/gemma3-tokenizer-golden.json). Needs `gguf`, `tokenizers` and `sentencepiece`.
 
     python3 tests/data/make-tokenizer-golden.py MODEL.gguf
     python3 tests/data/make-tokenizer-golden.py MODEL.gguf --compare 100000 INKLING_EVAL
@@ -13,14 +15,14 @@ With --compare it records nothing, but runs that many more random strings throug
 import json
 import os
 import random
+import re
+import struct
 import subprocess
 import sys
 
 from gguf import GGUFReader
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-OUT = os.path.join(HERE, "smollm2-tokenizer-golden.json")
 SEED = 20260101
 
 PHRASES = [
@@ -48,14 +50,61 @@ WORDS = ["the", " of", "Hello", "world", "I've", "'ll", "'S", "don't", " ", "  "
          "\uff14", "\u00bd", "...", "?!", "'", "\"", "_", "->", "<|im_end|>", "\x00", "\U0001f999"]
 
 
-def reference(fields):
+# For kinds with runs of blanks and user-defined tokens.
+SPM_PHRASES = [
+    " " * 31, " " * 32, " " * 70, "a" + " " * 33 + "b", "\n" * 31, "\n" * 40, "\t" * 5 + "x", "\t" * 40,
+    " \n \n", "\n  \n", "\t \t", "<b>bold</b>", "<table>\n  <tr><td>1</td></tr>\n</table>", "<b",
+    "< b >", "<h1>a</h1 ><h7>", "</ h1>", "\u2581", "a\u2581b", "<0x41>", "<0x0A>\n", "<bos>x<eos>", "<start_of_turn>user\nHi<end_of_turn>\n",
+    "<unused7>", "[multimodal]", "> </", ">  </div>", "x> </b>", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+]
+
+SPM_WORDS = ["<b>", "</b>", "<table>", "\n\n", "\n\n\n", "   ", "    ", " " * 17, "\t\t", "\u2581",
+             "<start_of_image>", ">", "</", "<", "<0x41>", " ing", "ation", " un"]
+
+
+def byte_level(fields):
+    from tokenizers import Tokenizer, models, pre_tokenizers
     tokens = fields["tokenizer.ggml.tokens"].contents()
     merges = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"].contents()]
     built = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
     built.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Digits(individual_digits=True),
         pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    return built
+    return lambda texts: [e.ids for e in built.encode_batch(texts, add_special_tokens=False)]
+
+
+def varint(n):
+    out = b""
+    while n >= 0x80:
+        out += bytes([n & 0x7F | 0x80])
+        n >>= 7
+    return out + bytes([n])
+
+
+def message(field, raw):
+    return varint(field << 3 | 2) + varint(len(raw)) + raw
+
+
+def scores(fields):
+    """The file's pieces as a model of the sentencepiece library (its protocol buffer by hand).
+    GGUF writes user-defined pieces with spaces, and the unknown token is a control token there."""
+    from sentencepiece import SentencePieceProcessor
+    value = lambda key, fallback: fields[key].contents() if key in fields else fallback
+    unknown = value("tokenizer.ggml.unknown_token_id", 0)
+    tokens = fields["tokenizer.ggml.tokens"].contents()
+    types = fields["tokenizer.ggml.token_type"].contents()
+    model = b""
+    for i, score in enumerate(fields["tokenizer.ggml.scores"].contents()):
+        kind = 2 if i == unknown else types[i]
+        text = tokens[i].replace(" ", "\u2581") if kind == 4 else tokens[i]
+        model += message(1, message(1, text.encode()) + b"\x15" + struct.pack("<f", score) + b"\x18"
+                         + varint(kind))
+    model += message(2, b"\x18\x02" + varint(35 << 3) + b"\x01" + varint(40 << 3) + varint(unknown))
+    prefix = value("tokenizer.ggml.add_space_prefix", True)
+    extra = value("tokenizer.ggml.remove_extra_whitespaces", False)
+    model += message(3, bytes([0x18, prefix, 0x20, extra, 0x28, 1]))
+    built = SentencePieceProcessor(model_proto=model)
+    return lambda texts: built.encode(texts)
 
 
 def character(rng):
@@ -65,46 +114,62 @@ def character(rng):
     return chr(rng.randrange(*rng.choice(ranges)))
 
 
-def random_text(rng):
-    return "".join(rng.choice(WORDS) if rng.random() < 0.5 else character(rng)
+def random_text(rng, words):
+    """Without a U+2581 beside a space: the library counts both to one run, llama.cpp and we do not."""
+    text = "".join(rng.choice(words) if rng.random() < 0.5 else character(rng)
                    for _ in range(rng.randrange(1, 24)))
+    return re.sub("[ \u2581]*\u2581[ \u2581]+|[ \u2581]+\u2581", " ", text)
 
 
-def compare(built, model, n, tool):
-    """Strings are joined by the control token <|im_end|> (id 2), which their text then lacks."""
-    rng, bad = random.Random(SEED + 1), 0
+def compare(encode, fields, words, n, tool, model):
+    """Strings are joined by a control token, which their text then lacks."""
+    tokens = fields["tokenizer.ggml.tokens"].contents()
+    types = fields["tokenizer.ggml.token_type"].contents()
+    mark = fields["tokenizer.ggml.eos_token_id"].contents()
+    control = [t for t, kind in zip(tokens, types) if kind == 3]
+    rng, bad, n_ids = random.Random(SEED + 1), 0, 0
     for start in range(0, n, 500):
-        texts = [random_text(rng).replace("<|im_end|>", "") + "." for _ in range(min(500, n - start))]
+        texts = []
+        while len(texts) < min(500, n - start):
+            text = random_text(rng, words) + "."
+            if not any(t in text for t in control):
+                texts.append(text)
         done = subprocess.run([tool, "tokenize", "--special", model],
-                              input="<|im_end|>".join(texts).encode(), capture_output=True, check=True)
+                              input=tokens[mark].join(texts).encode(), capture_output=True, check=True)
         got, part = [], []
-        for token in json.loads(done.stdout)["ids"] + [2]:
-            if token == 2:
+        for token in json.loads(done.stdout)["ids"] + [mark]:
+            if token == mark:
                 got.append(part)
                 part = []
             else:
                 part.append(token)
-        wanted = [e.ids for e in built.encode_batch(texts, add_special_tokens=False)]
+        wanted = encode(texts)
         for text, ours, theirs in zip(texts, got, wanted):
+            n_ids += len(theirs)
             if ours != theirs:
                 bad += 1
                 print("differs:", ascii(text), ours, theirs)
         bad += abs(len(got) - len(wanted))
-    print("%d strings, %d differ" % (n, bad))
+    print("%d strings, %d tokens, %d differ" % (n, n_ids, bad))
     return 1 if bad else 0
 
 
 def main():
     model = sys.argv[1]
-    built = reference(GGUFReader(model).fields)
+    fields = GGUFReader(model).fields
+    is_spm = fields["tokenizer.ggml.model"].contents() == "llama"
+    encode = scores(fields) if is_spm else byte_level(fields)
+    words = WORDS + SPM_WORDS * 2 if is_spm else WORDS
     if len(sys.argv) == 5 and sys.argv[2] == "--compare":
-        return compare(built, model, int(sys.argv[3]), sys.argv[4])
+        return compare(encode, fields, words, int(sys.argv[3]), sys.argv[4], model)
     rng = random.Random(SEED)
-    texts = PHRASES + [random_text(rng) for _ in range(300 - len(PHRASES))]
-    with open(OUT, "w") as file:
+    phrases = PHRASES + SPM_PHRASES if is_spm else PHRASES
+    texts = phrases + [random_text(rng, words) for _ in range(300 - len(phrases))]
+    out = os.path.join(HERE, "%s-tokenizer-golden.json" % ("gemma3" if is_spm else "smollm2"))
+    with open(out, "w") as file:
         file.write("[\n" + ",\n".join(
-            json.dumps({"text": t, "ids": built.encode(t, add_special_tokens=False).ids},
-                       separators=(",", ":")) for t in texts) + "\n]\n")
+            json.dumps({"text": text, "ids": ids}, separators=(",", ":"))
+            for text, ids in zip(texts, encode(texts))) + "\n]\n")
     return 0
 
 

@@ -4,20 +4,15 @@
 /* The tokenizer: a small vocabulary made here, the default model against Hugging Face's tokenizers
  * (tests/data/smollm2-tokenizer-golden.json), and the conformance vectors of INKLING_VECTORS_DIR.
  * Tests of a class of bug in the public record of other loaders name it. */
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
+#include <stddef.h>
 #include <cmocka.h>
-#include <jansson.h>
 
 #include "engine/base/alloc.h"
 #include "engine/base/clock.h"
 #include "engine/byte-level.h"
-#include "engine/tokenizer.h"
-#include "tests/engine/gguf-builder.h"
+#include "tests/engine/tokenizer-fixture.h"
 
 /* ------------------------------------------------------------------ a small vocabulary */
 
@@ -89,23 +84,6 @@ static void build_small(InkBuffer *b, const Small *s)
     build_key_u32(b, "tokenizer.ggml.eos_token_id", s->eos);
 }
 
-typedef struct Opened {
-    InkBuffer bytes;
-    InkGguf *gguf;
-    InkTokenizer *tokenizer;
-    void *map;
-    size_t map_bytes;
-} Opened;
-
-static void opened_done(Opened *o)
-{
-    ink_tokenizer_free(o->tokenizer);
-    ink_gguf_close(o->gguf);
-    ink_buffer_done(&o->bytes);
-    if (o->map != NULL)
-        munmap(o->map, o->map_bytes);
-}
-
 static int open_small(Opened *o, const Small *s, InkError *error)
 {
     *o = (Opened){0};
@@ -127,22 +105,6 @@ static void expect_refused(Small s, int code, const char *message)
     assert_null(o.tokenizer);
     opened_done(&o);
 }
-
-static void expect_ids(const InkTokenizer *t, const InkTextSpan *spans, size_t n_spans,
-                       const uint32_t *ids, size_t n)
-{
-    _cleanup_tokens_ InkTokens tokens = INK_TOKENS_INIT;
-    assert_int_equal(ink_tokenizer_encode(t, spans, n_spans, &tokens, NULL), 0);
-    assert_int_equal(tokens.n, n);
-    if (n != 0)
-        assert_memory_equal(tokens.ids, ids, n * sizeof(uint32_t));
-}
-
-#define EXPECT_IDS(t, spans, ...)                                                                  \
-    expect_ids(t, spans, sizeof(spans) / sizeof((spans)[0]), (const uint32_t[]){__VA_ARGS__},      \
-               sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
-
-#define TEXT(literal, is_trusted) ((InkTextSpan){literal, sizeof(literal) - 1, is_trusted})
 
 static void test_tokenizer_merges_by_rank(void **state)
 {
@@ -444,98 +406,18 @@ static void test_tokenizer_takes_a_megabyte_without_a_border(void **state)
 
 /* ------------------------------------------------------------------ real files */
 
-static void open_file(Opened *o, const char *path)
-{
-    struct stat st;
-    InkError error = {0};
-    *o = (Opened){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    assert_true(fd >= 0 && fstat(fd, &st) == 0);
-    o->map_bytes = (size_t)st.st_size;
-    o->map = mmap(NULL, o->map_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    close(fd);
-    assert_true(o->map != MAP_FAILED);
-    if (ink_gguf_open(o->map, o->map_bytes, &o->gguf, &error) < 0 ||
-        ink_tokenizer_new(o->gguf, &o->tokenizer, &error) < 0)
-        fail_msg("%s: %s", path, error.message);
-}
-
-/* The default model; without it the test is skipped, except in CI. */
 static void open_default_model(Opened *o)
 {
-    char path[4096];
-    const char *wanted = getenv("INKLING_TEST_MODEL"), *data = getenv("XDG_DATA_HOME");
-    const char *home = getenv("HOME");
-    static const char name[] = "inkling/models/smollm2-135m-instruct-q4_1.gguf";
-    if (wanted != NULL)
-        snprintf(path, sizeof(path), "%s", wanted);
-    else if (data != NULL && data[0] != '\0')
-        snprintf(path, sizeof(path), "%s/%s", data, name);
-    else
-        snprintf(path, sizeof(path), "%s/.local/share/%s", home != NULL ? home : "", name);
-    if (access(path, R_OK) == 0) {
-        open_file(o, path);
-        return;
-    }
-    if (getenv("CI") != NULL)
-        fail_msg("no default model at %s", path);
-    print_message("no default model: set INKLING_TEST_MODEL\n");
-    skip();
-}
-
-static bool same_ids(const InkTokens *ids, const json_t *wanted)
-{
-    bool same = ids->n == json_array_size(wanted);
-    for (size_t i = 0; same && i < ids->n; i++)
-        same = ids->ids[i] == (uint32_t)json_integer_value(json_array_get(wanted, i));
-    return same;
+    open_model(o, "INKLING_TEST_MODEL", "smollm2-135m-instruct-q4_1.gguf");
 }
 
 static void test_tokenizer_default_model_equals_hugging_face(void **state)
 {
     (void)state;
     Opened o;
-    char path[4096];
-    json_error_t json_error;
-    const char *source = getenv("INKLING_SOURCE_DIR");
     open_default_model(&o);
-    snprintf(path, sizeof(path), "%s/tests/data/smollm2-tokenizer-golden.json",
-             source != NULL ? source : ".");
-    json_t *cases = json_load_file(path, JSON_ALLOW_NUL, &json_error);
-    assert_non_null(cases);
-    assert_int_equal(json_array_size(cases), 300);
-    for (size_t i = 0; i < json_array_size(cases); i++) {
-        _cleanup_tokens_ InkTokens ids = INK_TOKENS_INIT;
-        const json_t *text = json_object_get(json_array_get(cases, i), "text");
-        InkTextSpan span = {json_string_value(text), json_string_length(text), false};
-        assert_int_equal(ink_tokenizer_encode(o.tokenizer, &span, 1, &ids, NULL), 0);
-        if (!same_ids(&ids, json_object_get(json_array_get(cases, i), "ids")))
-            fail_msg("string %zu differs", i);
-    }
-    json_decref(cases);
+    check_golden(o.tokenizer, "smollm2-tokenizer-golden.json");
     opened_done(&o);
-}
-
-/* E8: a normal token's text becomes that token's bytes again, whatever ids it takes. */
-static void check_round_trip(const InkTokenizer *t)
-{
-    _cleanup_tokens_ InkTokens ids = INK_TOKENS_INIT;
-    _cleanup_buffer_ InkBuffer text = INK_BUFFER_INIT;
-    for (uint32_t id = 0; id < ink_tokenizer_n_vocab(t); id++) {
-        const char *piece;
-        size_t n;
-        assert_int_equal(ink_tokenizer_piece(t, id, true, &piece, &n), 0);
-        InkTextSpan span = {piece, n, true};
-        ids.n = 0;
-        ink_buffer_clear(&text);
-        assert_int_equal(ink_tokenizer_encode(t, &span, 1, &ids, NULL), 0);
-        assert_int_equal(ink_tokenizer_decode(t, INK_TOKEN_NONE, ids.ids, ids.n, true, &text, NULL),
-                         0);
-        if (text.size_bytes != n || memcmp(text.data, piece, n) != 0)
-            fail_msg("token %u does not come back", id);
-        if (ink_tokenizer_is_control(t, id) && (ids.n != 1 || ids.ids[0] != id))
-            fail_msg("control token %u is not one token", id);
-    }
 }
 
 static void test_tokenizer_default_model_round_trips(void **state)
