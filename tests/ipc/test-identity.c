@@ -419,13 +419,12 @@ static void test_identity_host_other_cgroups(void **state)
         put_text(&t, "cgroup", rows[i].text);
         check(&t, NULL, INK_CALLER_HOST, rows[i].id);
     }
-    char *longest = calloc(1, INK_IDENTITY_MAX_FILE_BYTES + 100);
-    assert_non_null(longest);
+    static char longest[INK_IDENTITY_MAX_FILE_BYTES + 100];
     for (size_t n = 240; n < 320; n++) { /* around the longest id: the rest is by program */
         _cleanup_tree_ Tree t;
         InkIdentity found;
         tree_init(&t);
-        int at = sprintf(longest, SLICE "app-x-");
+        int at = snprintf(longest, sizeof(longest), SLICE "app-x-");
         memset(longest + at, 'a', n);
         strcpy(longest + at + n, "-1.scope\n");
         put_text(&t, "cgroup", longest);
@@ -442,7 +441,6 @@ static void test_identity_host_other_cgroups(void **state)
     check(&t, NULL, INK_CALLER_HOST, "exe:thing");
     put(&t, "cgroup", SLICE "app-org.a.B-1.scope\0\n", sizeof(SLICE "app-org.a.B-1.scope\0\n") - 1);
     check(&t, NULL, INK_CALLER_HOST, "exe:thing");
-    free(longest);
 }
 
 static void test_identity_host_by_program(void **state)

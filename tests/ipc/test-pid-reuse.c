@@ -296,5 +296,9 @@ static int run(void)
 
 int main(void)
 {
-    return run_in_namespace(run);
+    /* This process may make no more threads, since its namespace's first process has ended: without
+     * exit's handlers, one of which is the leak checker. The tests were checked in theirs. */
+    int r = run_in_namespace(run);
+    fflush(NULL);
+    _exit(r);
 }
