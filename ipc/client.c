@@ -119,27 +119,40 @@ int ink_client_is_running(InkClient *c, bool *ret, InkError *reterr)
     return 0;
 }
 
-static int new_call(InkClient *c, const char *interface, const char *method, bool auto_start,
-                    sd_bus_message **ret, InkError *reterr)
+static int new_call(InkClient *c, const char *path, const char *interface, const char *method,
+                    bool auto_start, sd_bus_message **ret, InkError *reterr)
 {
-    int r =
-        sd_bus_message_new_method_call(c->bus, ret, INK_BUS_NAME, INK_BUS_PATH, interface, method);
+    int r = sd_bus_message_new_method_call(c->bus, ret, INK_BUS_NAME, path, interface, method);
     if (r >= 0)
         r = sd_bus_message_set_auto_start(*ret, auto_start);
     return r < 0 ? ink_client_raise(c, r, method, reterr) : 0;
 }
 
-int ink_client_call(InkClient *c, const char *interface, const char *method, bool auto_start,
-                    InkClientAppend *append, void *userdata, sd_bus_message **ret, InkError *reterr)
+static int call(InkClient *c, const char *path, const char *interface, const char *method,
+                bool auto_start, InkClientAppend *append, void *userdata, sd_bus_message **ret,
+                InkError *reterr)
 {
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
     char full[128];
     snprintf(full, sizeof(full), INK_BUS_NAME ".%s", interface);
-    INK_TRY(new_call(c, full, method, auto_start, &m, reterr));
+    INK_TRY(new_call(c, path, full, method, auto_start, &m, reterr));
     int r = append != NULL ? append(m, userdata) : 0;
     if (r < 0)
         return ink_client_raise(c, r, method, reterr);
     return ink_client_send(c, m, ret, reterr);
+}
+
+int ink_client_call(InkClient *c, const char *interface, const char *method, bool auto_start,
+                    InkClientAppend *append, void *userdata, sd_bus_message **ret, InkError *reterr)
+{
+    return call(c, INK_BUS_PATH, interface, method, auto_start, append, userdata, ret, reterr);
+}
+
+int ink_client_call_object(InkClient *c, const char *path, const char *interface,
+                           const char *method, InkClientAppend *append, void *userdata,
+                           sd_bus_message **ret, InkError *reterr)
+{
+    return call(c, path, interface, method, false, append, userdata, ret, reterr);
 }
 
 int ink_client_property(InkClient *c, const char *interface, const char *property, bool auto_start,
@@ -149,7 +162,8 @@ int ink_client_property(InkClient *c, const char *interface, const char *propert
     char full[128], type;
     const char *contents = NULL;
     snprintf(full, sizeof(full), INK_BUS_NAME ".%s", interface);
-    INK_TRY(new_call(c, "org.freedesktop.DBus.Properties", "Get", auto_start, &m, reterr));
+    INK_TRY(new_call(c, INK_BUS_PATH, "org.freedesktop.DBus.Properties", "Get", auto_start, &m,
+                     reterr));
     int r = sd_bus_message_append(m, "ss", full, property);
     if (r < 0)
         return ink_client_raise(c, r, property, reterr);

@@ -69,6 +69,11 @@ typedef int InkClientAppend(sd_bus_message *m, void *userdata);
 INK_PUBLIC int ink_client_call(InkClient *c, const char *interface, const char *method,
                                bool auto_start, InkClientAppend *append, void *userdata,
                                sd_bus_message **ret, InkError *reterr);
+/* The same of another object: a session or a request, by its path. Never starts the service, which
+ * would not have that object. */
+INK_PUBLIC int ink_client_call_object(InkClient *c, const char *path, const char *interface,
+                                      const char *method, InkClientAppend *append, void *userdata,
+                                      sd_bus_message **ret, InkError *reterr);
 /* A property as a variant-typed message, positioned inside the variant's content. */
 INK_PUBLIC int ink_client_property(InkClient *c, const char *interface, const char *property,
                                    bool auto_start, sd_bus_message **ret, InkError *reterr);

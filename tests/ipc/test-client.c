@@ -180,6 +180,30 @@ static void test_client_reads_properties(void **state)
     assert_true(running);
 }
 
+static int append_no_options(sd_bus_message *m, void *userdata)
+{
+    (void)userdata;
+    return sd_bus_message_append(m, "a{sv}", 0);
+}
+
+static void test_client_calls_objects(void **state)
+{
+    _cleanup_(ink_client_free_p) InkClient *c = connect_client();
+    _cleanup_message_ sd_bus_message *made = NULL;
+    InkError error = {0};
+    const char *path;
+    (void)state;
+    assert_int_equal(ink_client_call(c, "Manager", "CreateSession", true, append_no_options, NULL,
+                                     &made, &error),
+                     0);
+    assert_true(sd_bus_message_read(made, "o", &path) > 0);
+    assert_int_equal(ink_client_call_object(c, path, "Session", "Close", NULL, NULL, NULL, &error),
+                     0);
+    assert_int_equal(ink_client_call_object(c, path, "Session", "Close", NULL, NULL, NULL, &error),
+                     -ENXIO);
+    assert_string_equal(ink_client_error_name(c), SD_BUS_ERROR_UNKNOWN_OBJECT);
+}
+
 static void test_client_notices_a_dead_service(void **state)
 {
     _cleanup_(ink_client_free_p) InkClient *c = connect_client();
@@ -225,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_client_returns_on_a_signal),
         cmocka_unit_test(test_client_keeps_the_service_words),
         cmocka_unit_test(test_client_reads_properties),
+        cmocka_unit_test(test_client_calls_objects),
         cmocka_unit_test(test_client_notices_a_dead_service),
         cmocka_unit_test(test_client_needs_a_bus),
     };

@@ -2,12 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sessions with the real model: turns that remember, what is kept and what is wiped, prefixes that are not read twice."""
 import asyncio
+import fcntl
 import os
+import pty
+import select
 import signal
+import subprocess
+import termios
 import time
 import unittest
 
-from service import COUNTING, NAME, PATH, Client, Error, MessageType, Service, Variant, alive, run
+from service import (COUNTING, NAME, PATH, SOURCE, Client, Error, MessageType, Service, Variant, alive, programs,
+                     run)
 
 GREEDY = {"temperature": Variant("d", 0.0)}
 
@@ -359,6 +365,123 @@ class PersistentTest(unittest.TestCase):
                     await asyncio.sleep(0.02)
                 self.assertEqual([(m, b[0]) for m, b in c.heard(path)], [("Closed", "shutdown")])
         run(body())
+
+
+class CommandTest(unittest.TestCase):
+    """`inkling chat` in sessions."""
+
+    def setUp(self):
+        self.service = Service()
+        self.addCleanup(self.service.close)
+
+    def chat(self, *args):
+        return self.service.inkling("chat", "--temperature", 0, "--max-tokens", 24, *args)
+
+    def dialogue(self, *args, max_tokens=24):
+        main, child = pty.openpty()
+        p = subprocess.Popen([programs()["inkling"], "chat", "--temperature", "0", "--max-tokens",
+                              str(max_tokens), *args], env=self.service.env, stdin=child, stdout=child,
+                             stderr=child, close_fds=True, start_new_session=True,
+                             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        os.close(child)
+        return Terminal(self, main, p)
+
+    def test_a_named_session_goes_on(self):
+        hello = "My name is Zebulon. Say hello to me by name."
+        first = self.chat("--session", "bees", "--system", "You are a helpful assistant.", hello)
+        self.assertEqual(first.returncode, 0, first.stderr)
+        second = self.chat("--session", "bees", "What is my name?")
+        self.assertEqual(second.returncode, 0, second.stderr)
+        self.assertIn("Zebulon", second.stdout)
+        self.assertNotIn("Zebulon", self.chat("--session", "ants", "What is my name?").stdout)
+        with self.dialogue("--session", "bees") as t:
+            t.until("5 turns so far")
+            busy = self.chat("--session", "bees", "Hello")
+            self.assertEqual(busy.returncode, 9, busy.stderr)
+            self.assertEqual(self.chat("--session", "bees", "--model", "x", "Hello").returncode, 2)
+            t.until("> ")
+            t.type("/forget")
+            self.assertEqual(t.process.wait(10), 0)
+        again = self.chat("--session", "bees", hello)
+        self.assertEqual(again.returncode, 0, again.stderr)
+        self.assertNotIn("Zebulon", self.chat("--session", "ants", "And what is mine?").stdout)
+
+    def test_interrupt_stops_the_answer_and_then_the_dialogue(self):
+        with self.dialogue(max_tokens=4000) as t:
+            t.until("> ")
+            t.type(COUNTING)
+            t.until("10, 11, 12")
+            t.send(b"\x03")
+            t.until("\n> ")
+            t.type("/new")
+            t.until("> ")
+            t.send(b"\x03")
+            self.assertEqual(t.process.wait(10), -signal.SIGINT)
+
+    def test_a_dialogue_begins_anew_when_the_service_did(self):
+        with self.dialogue() as t:
+            t.until("> ")
+            t.type("Hello.")
+            t.until("\n> ")
+            pid = self.service.daemon_pid()
+            os.kill(pid, signal.SIGKILL)
+            self.service.wait_for(lambda: self.service.daemon_pid() != pid, 10)
+            t.type("Hello again.")
+            t.until("this begins a new one")
+            t.until("\n> ")
+            t.send(b"\x04")
+            self.assertEqual(t.process.wait(10), 0)
+
+    def test_what_does_not_fit_is_refused_or_left_out_with_a_warning(self):
+        toy = Service(model_path=SOURCE / "tests/data/toy-llama.gguf")
+        self.addCleanup(toy.close)
+        long = "one two three " * 200
+
+        def chat(*args):
+            return toy.inkling("chat", "--max-tokens", 2, *args)
+        r = chat(long)
+        self.assertEqual(r.returncode, 6, r.stderr)
+        r = chat("--overflow", "truncate-middle", long)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertRegex(r.stderr, r"[0-9]+ tokens .* left out")
+        self.assertEqual(chat("--overflow", "sometimes", "x").returncode, 2)
+        warned = ""
+        for _ in range(40):
+            r = chat("--session", "short", "one two three")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            warned = r.stderr
+            if warned:
+                break
+        self.assertRegex(warned, r"[0-9]+ tokens .* left out", "the oldest turns, when the window is full")
+
+
+class Terminal:
+    def __init__(self, test, fd, process):
+        self.test, self.fd, self.process, self.seen = test, fd, process, ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.fd)
+
+    def until(self, text, seconds=30):
+        end = time.monotonic() + seconds
+        while text not in self.seen.replace("\r", ""):
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.fd], [], [], left)[0]:
+                self.test.fail(f"no {text!r} in {self.seen!r}")
+            self.seen += os.read(self.fd, 4096).decode(errors="replace")
+        seen = self.seen.replace("\r", "")
+        self.seen = seen[seen.index(text) + len(text):]
+
+    def send(self, data):
+        os.write(self.fd, data)
+
+    def type(self, line):
+        self.send(line.encode() + b"\n")
 
 
 if __name__ == "__main__":
