@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 the inkling authors
-"""Makes the seeds of fuzz-wire-worker and fuzz-wire-broker: one sound frame of each type (wire.h).
+"""Makes the seeds of fuzz-wire-worker, fuzz-wire-broker (wire.h) and fuzz-wire-inspect: sound frames.
 
     make-wire-corpus.py CORPUS_DIR
 """
@@ -60,12 +60,35 @@ BROKER = {
 }
 
 
+def result(n_types, n_warnings, sha256):
+    types = b"".join(text(16, f"Q{i}_0") + struct.pack("<Q", 1000) for i in range(n_types))
+    warnings = b"".join(text(160, f"warning {i}") for i in range(n_warnings))
+    body = (text(128, "Toy") + text(32, "llama") + text(16, "Q8_0") + text(32, "gpt2") + text(64, "apache-2.0")
+            + struct.pack("<6I4BIQQ", 2, 64, 4, 2, 300, 128, 1, bool(sha256), n_types, n_warnings, 0, 100000, 129984)
+            + sha256.ljust(32, b"\0") + types.ljust(24 * 24, b"\0") + warnings.ljust(8 * 160, b"\0"))
+    return frame(194, 0, body)
+
+
+INSPECT = {
+    "job": b"\0\1" + frame(128, 0, struct.pack("<I4BQ", 1, 0, 1, 0, 0, 98362432)),
+    "job-copy": b"\0\2" + frame(128, 0, struct.pack("<I4BQ", 1, 1, 1, 0, 0, 1 << 40)),
+    "ready": b"\1\0" + frame(192, 0, struct.pack("<I4B", 1, 1, 7, 0, 0)),
+    "progress": b"\1\0" + frame(193, 0, struct.pack("<IIQQ", 2, 0, 1 << 20, 98362432)),
+    "result": b"\1\0" + result(3, 0, b""),
+    "result-full": b"\1\0" + result(24, 8, bytes(range(32))),
+    "failed": b"\1\0" + frame(195, 0, struct.pack("<I", 74) + text(240, "no GGUF file") + bytes(4)),
+}
+
+
 def main():
     root = Path(sys.argv[1])
     for folder, seeds in (("wire-worker", WORKER), ("wire-broker", BROKER)):
         (root / folder).mkdir(parents=True, exist_ok=True)
         for name, data in seeds.items():
             (root / folder / name).write_bytes(data if folder == "wire-worker" else b"\0" + data)
+    (root / "wire-inspect").mkdir(parents=True, exist_ok=True)
+    for name, data in INSPECT.items():
+        (root / "wire-inspect" / name).write_bytes(data)
 
 
 main()

@@ -182,6 +182,28 @@ static void test_inspect_frames_with_bad_fields_are_refused(void **state)
 #undef REFUSED
 }
 
+/* Else the fuzzer would begin far from what is taken. */
+static void test_inspect_seeds_of_the_fuzzer_are_sound(void **state)
+{
+    (void)state;
+    static const char *const seeds[] = {"job",    "job-copy",    "ready", "progress",
+                                        "result", "result-full", "failed"};
+    for (size_t i = 0; i < sizeof(seeds) / sizeof(seeds[0]); i++) {
+        char path[4096];
+        uint8_t head[2];
+        snprintf(path, sizeof(path), "%s/tests/fuzz/corpus/wire-inspect/%s",
+                 getenv("INKLING_SOURCE_DIR"), seeds[i]);
+        FILE *f = fopen(path, "re");
+        assert_non_null(f);
+        memset(&frame, 0, sizeof(frame));
+        assert_int_equal(fread(head, 1, 2, f), 2);
+        size_t n = fread(frame.bytes, 1, sizeof(frame.bytes), f);
+        fclose(f);
+        frame.n_fds = head[1];
+        assert_int_equal(check(n, head[0] % 2 == 0), 0);
+    }
+}
+
 /* -- the program ------------------------------------------------------------------------------- */
 
 static int wire = -1;
@@ -488,6 +510,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_inspect_frames_pass_whole_and_in_their_direction_only),
         cmocka_unit_test(test_inspect_frames_with_bad_fields_are_refused),
+        cmocka_unit_test(test_inspect_seeds_of_the_fuzzer_are_sound),
         cmocka_unit_test(test_inspect_tells_what_is_in_a_file),
         cmocka_unit_test(test_inspect_hashes_and_copies_the_whole_file),
         cmocka_unit_test(test_inspect_refuses_what_is_not_sound_by_name),
