@@ -46,14 +46,15 @@
 
 /* Conversations in memory. A program that keeps more of them open at a time has forgotten some;
  * sandboxed ones get half. */
-#define INK_LIMIT_SESSIONS_PER_APP     16u
-#define INK_LIMIT_SESSIONS             256u
-/* Text of all of them together; one has 4 MiB at most. */
-#define INK_LIMIT_SESSION_BYTES        (64u << 20)
+#define INK_LIMIT_SESSIONS_PER_APP      16u
+#define INK_LIMIT_SESSIONS              256u
+/* Text of all of them together, and of one program; one session has 4 MiB at most. */
+#define INK_LIMIT_SESSION_BYTES         (64u << 20)
+#define INK_LIMIT_SESSION_BYTES_PER_APP (16u << 20)
 /* Room that a prompt leaves in its session for the answer: 16 bytes for each of 4096 tokens. */
-#define INK_LIMIT_SESSION_ANSWER_BYTES (64u << 10)
+#define INK_LIMIT_SESSION_ANSWER_BYTES  (64u << 10)
 /* Who has not come back by then starts anew; its text need not lie in memory all day. */
-#define INK_LIMIT_SESSION_MINUTES      30u
+#define INK_LIMIT_SESSION_MINUTES       30u
 
 /* The worker shows life every 500 ms of work; after a cancel four missed signs are enough. */
 #define INK_LIMIT_STALL_USEC      2000000u

@@ -221,8 +221,12 @@ static void read_memory(const Reader *r)
 static const struct {
     const char *group, *key;
 } keys[] = {
-    {"model", "model"},     {"model", "threads"},       {"model", "isa"},
-    {"memory", "resident"}, {"memory", "idle-minutes"}, {"memory", "max-kv-mib"},
+    {"model", "model"},
+    {"model", "threads"},
+    {"model", "isa"},
+    {"memory", "resident"},
+    {"memory", "idle-minutes"},
+    {"memory", "max-kv-mib"},
     {"memory", "session-idle-minutes"},
 };
 

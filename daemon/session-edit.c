@@ -84,7 +84,8 @@ static void on_opened(void *userdata, const InkError *error, const InkStoredSess
         failed = *error;
     else if (session == NULL)
         (void)INK_RAISE(ESHUTDOWN, &failed, "the service is stopping; call again");
-    else if (ink_sessions_check_room(s, turns->n_bytes, &failed) == 0)
+    else if (ink_sessions_check_room(s, session->app_id, session->kind, turns->n_bytes, &failed) ==
+             0)
         take_stored(session, &o->options, stored, turns);
     if (failed.code == 0) {
         o->reply(o->userdata, NULL, o->id);
@@ -152,7 +153,8 @@ int ink_app_create_session(void *service, const InkCaller *caller,
     session->overflow = options->overflow;
     session->priority = options->priority;
     INK_TRY(add_messages(&session->transcript, options->messages, options->n_messages, reterr));
-    INK_TRY(ink_sessions_check_room(s, session->transcript.n_bytes, reterr));
+    INK_TRY(ink_sessions_check_room(s, caller->app_id, caller->kind, session->transcript.n_bytes,
+                                    reterr));
     session->is_open = true;
     uint64_t id = session->id;
     ink_sessions_add(s, INK_TAKE(session));
@@ -168,7 +170,8 @@ int ink_app_session_clone(void *service, uint64_t id, const InkCaller *caller,
     _cleanup_(ink_session_free_p) InkSession *session = NULL;
     INK_TRY(ink_sessions_get_quiet(app, id, &from, reterr));
     INK_TRY(ink_session_new(app->sessions, caller, &session, reterr));
-    INK_TRY(ink_sessions_check_room(app->sessions, from->transcript.n_bytes, reterr));
+    INK_TRY(ink_sessions_check_room(app->sessions, caller->app_id, caller->kind,
+                                    from->transcript.n_bytes, reterr));
     INK_TRY(ink_transcript_copy(&from->transcript, &session->transcript, reterr));
     session->model = ink_memdup(from->model, strlen(from->model) + 1);
     INK_CHECK(session->model != NULL, ENOMEM, reterr, "out of memory");
@@ -257,7 +260,8 @@ int ink_app_session_append(void *service, uint64_t id, const InkChatMessage *mes
     _cleanup_(free_change_p) Change *c = new_change(app, id, apply_append, reply, userdata);
     INK_TRY(add_messages(&c->more, messages, n, reterr));
     INK_TRY(ink_transcript_check(&session->transcript, c->more.n, c->more.n_bytes, reterr));
-    INK_TRY(ink_sessions_check_room(app->sessions, c->more.n_bytes, reterr));
+    INK_TRY(ink_sessions_check_room(app->sessions, session->app_id, session->kind, c->more.n_bytes,
+                                    reterr));
     if (!session->persistent) {
         finish_change(INK_TAKE(c), NULL);
         return 0;

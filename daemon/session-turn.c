@@ -220,10 +220,10 @@ static int find_session(InkApp *app, const InkCaller *caller, const InkTask *tas
     INK_CHECK(strcmp(session->sender, caller->sender) == 0, ENXIO, reterr,
               "there is no such session any more");
     INK_TRY(ink_sessions_get_quiet(app, task->session, &session, reterr));
-    INK_TRY(ink_transcript_check(&session->transcript, 2,
-                                 task->n_prompt_bytes + INK_LIMIT_SESSION_ANSWER_BYTES, reterr));
-    INK_TRY(ink_sessions_check_room(app->sessions,
-                                    task->n_prompt_bytes + INK_LIMIT_SESSION_ANSWER_BYTES, reterr));
+    size_t n_more_bytes = task->n_prompt_bytes + INK_LIMIT_SESSION_ANSWER_BYTES;
+    INK_TRY(ink_transcript_check(&session->transcript, 2, n_more_bytes, reterr));
+    INK_TRY(
+        ink_sessions_check_room(app->sessions, caller->app_id, caller->kind, n_more_bytes, reterr));
     INK_TRY(check_model(app, session, reterr));
     *ret = session;
     return 0;

@@ -65,8 +65,9 @@ void ink_session_changed(InkSession *session);
 void ink_session_used(InkSession *session);
 /* Of the file of that name; NULL = not known. */
 const InkModelFacts *ink_sessions_model_facts(const InkApp *app, const char *name);
-/* Room for so many bytes more, of all sessions together? */
-INK_MUST_CHECK int ink_sessions_check_room(const InkSessions *s, size_t n_more_bytes,
+/* Room for so many bytes more of this program, and of all together? */
+INK_MUST_CHECK int ink_sessions_check_room(const InkSessions *s, const char *app_id,
+                                           InkCallerKind kind, size_t n_more_bytes,
                                            InkError *reterr);
 /* Transcript, then `text` as the user's words (NULL = none): borrowed, to be freed. */
 INK_MUST_CHECK int ink_session_messages(const InkSession *session, const char *text,

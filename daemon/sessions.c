@@ -93,10 +93,15 @@ int ink_sessions_get_quiet(InkApp *app, uint64_t id, InkSession **ret, InkError 
     return 0;
 }
 
+static uint32_t half_if_boxed(uint32_t limit, InkCallerKind kind)
+{
+    return kind == INK_CALLER_HOST ? limit : limit / 2;
+}
+
 static int check_number(const InkSessions *s, const InkCaller *caller, InkError *reterr)
 {
     unsigned n_of_app = 0;
-    unsigned most = INK_LIMIT_SESSIONS_PER_APP / (caller->kind == INK_CALLER_HOST ? 1u : 2u);
+    unsigned most = half_if_boxed(INK_LIMIT_SESSIONS_PER_APP, caller->kind);
     GHashTableIter i;
     gpointer value;
     g_hash_table_iter_init(&i, s->table);
@@ -109,14 +114,24 @@ static int check_number(const InkSessions *s, const InkCaller *caller, InkError 
     return 0;
 }
 
-int ink_sessions_check_room(const InkSessions *s, size_t n_more_bytes, InkError *reterr)
+int ink_sessions_check_room(const InkSessions *s, const char *app_id, InkCallerKind kind,
+                            size_t n_more_bytes, InkError *reterr)
 {
-    size_t n_bytes = 0;
+    size_t n_bytes = 0, n_of_app = 0;
+    size_t most = half_if_boxed(INK_LIMIT_SESSION_BYTES_PER_APP, kind);
     GHashTableIter i;
     gpointer value;
     g_hash_table_iter_init(&i, s->table);
-    while (g_hash_table_iter_next(&i, NULL, &value))
-        n_bytes += ((InkSession *)value)->transcript.n_bytes;
+    while (g_hash_table_iter_next(&i, NULL, &value)) {
+        const InkSession *session = value;
+        n_bytes += session->transcript.n_bytes;
+        if (strcmp(session->app_id, app_id) == 0)
+            n_of_app += session->transcript.n_bytes;
+    }
+    INK_CHECK(n_of_app + n_more_bytes <= most, E2BIG, reterr,
+              "the open sessions of this program hold %zu bytes and would get %zu more, the limit "
+              "is %zu; close one",
+              n_of_app, n_more_bytes, most);
     INK_CHECK(n_bytes + n_more_bytes <= INK_LIMIT_SESSION_BYTES, EBUSY, reterr,
               "the sessions of all programs hold more than %u MiB together",
               INK_LIMIT_SESSION_BYTES >> 20);

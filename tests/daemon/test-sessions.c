@@ -389,14 +389,22 @@ static void test_sessions_have_a_most_of_turns_and_bytes(void **state)
     assert_int_equal(append(&w, wide, "user", large, &a), 0);
     assert_int_equal(append(&w, wide, "user", "xx", &a), -E2BIG);
     assert_int_equal(prompt(&w, &one, wide, "one", INK_TASK_PROMPT), -E2BIG);
-    /* All sessions together: sixteen of these are the most. */
-    for (int i = 1; i < 15; i++)
-        assert_int_equal(append(&w, create(&w), "user", large, &a), 0);
+    /* All sessions of one program, and of all programs. */
+    assert_int_equal(append(&w, create(&w), "user", large, &a), 0);
+    assert_int_equal(append(&w, create(&w), "user", large, &a), 0);
     ink_app_ops()->close_session(w.app, id, INK_SESSION_CLOSED);
     assert_int_equal(append(&w, create(&w), "user", large, &a), 0);
+    assert_int_equal(append(&w, create(&w), "user", large, &a), -E2BIG);
     const InkServiceSessionOptions options = {.priority = INK_PRIORITY_INTERACTIVE};
-    uint64_t other = create_with(&w, &boxed, options);
-    assert_int_equal(append(&w, other, "user", large, &a), -EBUSY);
+    for (int app = 0; app < 6; app++) {
+        char name[32];
+        snprintf(name, sizeof name, "org.example.App%d", app);
+        const InkCaller caller = {":1.9", name, INK_CALLER_FLATPAK};
+        assert_int_equal(append(&w, create_with(&w, &caller, options), "user", large, &a), 0);
+        assert_int_equal(append(&w, create_with(&w, &caller, options), "user", large, &a), 0);
+        assert_int_equal(append(&w, create_with(&w, &caller, options), "user", large, &a), -E2BIG);
+    }
+    assert_int_equal(append(&w, create_with(&w, &boxed, options), "user", large, &a), -EBUSY);
     free(large);
     free(full);
     world_done(&w);
