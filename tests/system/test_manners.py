@@ -5,9 +5,13 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import statistics
 import subprocess
+import tempfile
+import threading
 import time
 import unittest
 
@@ -83,6 +87,45 @@ class ComingAndGoingTest(unittest.TestCase):
         print(f"{n} calls, {len(seen)} services, slowest answer {max(delays) * 1e3:.0f} ms")
         self.assertGreater(len(seen), n // 50, "the race was not met")
         self.assertLess(max(delays), 5)
+
+    def test_systemd_is_told_before_the_name_is_released(self):
+        """Else it takes a start for one of a unit that runs, and the call waits for nobody."""
+        def listen(sock, s, told):
+            while True:
+                data, fds, _, _ = socket.recv_fds(sock, 4096, 4)
+                if data == b"END":
+                    return
+                owned = s.daemon_pid() is not None if b"STOPPING=1" in data else None
+                told.append((data.decode(), owned))
+                for fd in fds:  # the barrier: whoever waits for it goes on
+                    os.close(fd)
+        folder = tempfile.mkdtemp(prefix="inkling-notify-")
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.bind(path)
+            told = []
+            with Service(config="[memory]\nresident=on-demand\n") as s:
+                thread = threading.Thread(target=listen, args=(sock, s, told))
+                thread.start()
+                daemon = subprocess.Popen(
+                    [programs()["daemon"], f"--worker={programs()['worker']}", "--exit-idle-msec=2000"],
+                    env=dict(s.env, NOTIFY_SOCKET=path), stderr=subprocess.DEVNULL)
+                try:
+                    self.assertTrue(s.wait_for(lambda: s.daemon_pid() == daemon.pid, 5))
+                    daemon.send_signal(signal.SIGHUP)
+                    self.assertTrue(s.wait_for(lambda: any("RELOADING=1" in m for m, _ in told), 5))
+                    self.assertEqual(daemon.wait(10), 0)
+                finally:
+                    daemon.kill()
+                    daemon.wait()
+                    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+                        end.sendto(b"END", path)
+                    thread.join(10)
+        words = [m.split("\n")[0].split(";")[0] for m, _ in told]
+        self.assertEqual(words[words.index("RELOADING=1") + 1], "READY=1", words)
+        self.assertEqual([owned for m, owned in told if m.startswith("STOPPING=1")][0], True, words)
+        self.assertIn("BARRIER=1", words)
 
     def test_ten_starts_at_once_give_one_service(self):
         with Service() as s:
