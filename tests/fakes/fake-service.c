@@ -333,6 +333,71 @@ static int list_models(void *service, void (*each)(void *userdata, const InkServ
     return 0;
 }
 
+/* "taken" has that name, "used" is in use, all others are there. */
+static int import_model(void *service, const InkCaller *caller, const InkServiceImport *import,
+                        int fd, const InkTaskSink *sink, uint64_t *ret_id, InkError *reterr)
+{
+    FakeService *s = service;
+    char first[5] = "";
+    (void)caller;
+    INK_CHECK(strcmp(import->name, "taken") != 0, EEXIST, reterr, "the name is taken");
+    INK_CHECK(pread(fd, first, 4, 0) == 4 && strcmp(first, "GGUF") == 0, EBADMSG, reterr,
+              "no GGUF file");
+    s->shared->n_imports++;
+    s->shared->last_default = import->make_default;
+    close(fd);
+    *ret_id = ++s->next_id;
+    const InkTaskResult result = {.status = INK_TASK_SUCCESS, .model = import->name};
+    sink->events->progress(sink->userdata, "storing", 1);
+    sink->events->finished(sink->userdata, &result);
+    return 0;
+}
+
+static int inspect_model(void *service, const InkCaller *caller, const char *name, bool verify,
+                         InkInspectReply *reply, void *userdata, InkError *reterr)
+{
+    static const InkServiceTensorType types[] = {{"Q4_1", 1000}, {"F32", UINT64_MAX}};
+    static const char *const warnings[] = {"a warning"};
+    FakeService *s = service;
+    InkServiceInspection i = {
+        .model = {.size_bytes = 5,
+                  .path = "/home/fake/a.gguf",
+                  .architecture = "llama",
+                  .license = "mit",
+                  .sha256 = "00ff",
+                  .has_template = true},
+        .layers = 1,
+        .embedding_length = 2,
+        .heads = 3,
+        .kv_heads = 3,
+        .vocabulary = 5,
+        .tokenizer = "gpt2",
+        .tensor_types = types,
+        .n_tensor_types = 2,
+        .warnings = warnings,
+        .n_warnings = 1,
+        .was_verified = verify,
+    };
+    (void)caller;
+    INK_CHECK(strcmp(name, "missing") != 0, ENOENT, reterr, "no such model");
+    s->shared->last_verify = verify;
+    snprintf(i.model.name, sizeof(i.model.name), "%s", name);
+    reply(userdata, NULL, &i);
+    return 0;
+}
+
+static int change_model(void *service, const InkCaller *caller, const char *name, bool force,
+                        InkDoneReply *reply, void *userdata, InkError *reterr)
+{
+    FakeService *s = service;
+    (void)caller;
+    INK_CHECK(force || strcmp(name, "used") != 0, EBUSY, reterr, "the model is in use");
+    s->shared->n_changes++;
+    s->shared->last_force = force;
+    reply(userdata, NULL);
+    return 0;
+}
+
 static int unload(void *service, const InkCaller *caller, bool force, InkError *reterr)
 {
     FakeService *s = service;
@@ -505,6 +570,10 @@ static const InkServiceOps ops = {
     .availability = availability,
     .list_models = list_models,
     .unload = unload,
+    .import_model = import_model,
+    .inspect_model = inspect_model,
+    .remove_model = change_model,
+    .set_default_model = change_model,
     .state = state,
     .observe = observe,
     .suggest = suggest,

@@ -31,6 +31,7 @@ typedef struct FakeShared {
     uint32_t n_reloads;
     uint32_t denied; /* set by the test: bits of InkPermission */
     uint32_t n_closed[INK_SESSION_END_MAX], last_overflow; /* INK_OVERFLOW_MAX = not given */
+    uint32_t n_imports, n_changes, last_default, last_force, last_verify; /* of models */
     uint64_t last_session;
     uint64_t last_deadline_usec, last_prompt_bytes, last_seed;
     char last_app_id[256], last_first_role[16];

@@ -73,6 +73,9 @@ static void test_permissions_each_member_asks_for_its_own(void **state)
                "shown", 0);
         EITHER(INK_PERMISSION_MEMORY, INK_BUS_RECOMMEND, "Observe", "aa{sv}a{sv}", 0, 0);
         EITHER(INK_PERMISSION_MANAGE, INK_BUS_MANAGER, "Unload", "a{sv}", 1, "force", "b", 1);
+        EITHER(INK_PERMISSION_TEXT, INK_BUS_MANAGER, "InspectModel", "sa{sv}", "a", 0);
+        EITHER(INK_PERMISSION_MANAGE, INK_BUS_MANAGER, "RemoveModel", "sa{sv}", "a", 0);
+        EITHER(INK_PERMISSION_MANAGE, INK_BUS_MANAGER, "SetDefaultModel", "sa{sv}", "a", 0);
         EITHER(INK_PERMISSION_MANAGE, INK_BUS_MANAGER, "SetPermission", "sss", "org.example.One",
                "text", "allow");
         EITHER(INK_PERMISSION_NONE, INK_BUS_MANAGER, "ListPermissions", "");
