@@ -25,15 +25,19 @@ COUNTING = "1, 2, 3, 4, 5, 6, 7,"
 MODEL_NAME = "smollm2-135m-instruct-q4_1"
 
 
-def model_file():
-    given = os.environ.get("INKLING_TEST_MODEL")
+def model_file(variable="INKLING_TEST_MODEL", name=MODEL_NAME):
+    given = os.environ.get(variable)
     data = pathlib.Path(os.environ.get("XDG_DATA_HOME") or pathlib.Path.home() / ".local/share")
-    path = pathlib.Path(given) if given else data / "inkling/models" / (MODEL_NAME + ".gguf")
+    path = pathlib.Path(given) if given else data / "inkling/models" / (name + ".gguf")
     if not path.exists():
         if os.environ.get("CI"):
-            raise AssertionError(f"the default model is missing: {path}")
-        raise unittest.SkipTest(f"the default model is missing: {path}")
+            raise AssertionError(f"a model is missing: {path}")
+        raise unittest.SkipTest(f"a model is missing: {path}")
     return path
+
+
+def gemma_file():
+    return model_file("INKLING_TEST_MODEL_GEMMA", "gemma-3-270m-q4_k_m")
 
 
 def programs():

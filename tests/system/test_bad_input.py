@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad model files, bad prompts, bad options: each is refused by one clear error, and the daemon stays."""
 import asyncio
+import json
 import os
 import pathlib
 import struct
 import unittest
 
 from service import (COUNTING, MODEL_NAME, NAME, PATH, SOURCE, Client, Error, Service, Variant,
-                     model_file, run)
+                     gemma_file, model_file, run)
 
 STANDARD = "org.freedesktop.DBus.Error."
 OWN = NAME + ".Error."
@@ -99,6 +100,22 @@ class BadModelTest(unittest.TestCase):
 
 
 class BaseModelTest(unittest.TestCase):
+    def test_gemma(self):
+        """The real one of another family: a greedy text as float32 arithmetic has it, and no chat."""
+        golden = json.loads((SOURCE / "tests/data/gemma3-golden.json").read_text())["greedy"][2]
+        with Service(model_path=gemma_file()) as s:
+            async def body():
+                async with Client(s) as c:
+                    greedy = {"max-tokens": Variant("u", 16), "temperature": Variant("d", 0.0),
+                              "deadline-usec": Variant("t", 60_000_000)}
+                    text, _ = await c.call("Text", "Complete", "sa{sv}", [golden["prompt"], greedy])
+                    with self.assertRaises(Error) as e:
+                        await c.call("Text", "Chat", "a(ss)a{sv}", [[["user", "hello"]], greedy])
+                    return text, e.exception
+            text, error = run(body())
+            self.assertTrue(len(text) > 20 and golden["text"].startswith(text), text)
+            self.assertEqual(error.name, STANDARD + "NotSupported", error.message)
+
     def test_completes_but_does_not_chat(self):
         """A file without a chat template: Chat says what the file is and what helps, Complete works."""
         data = (SOURCE / "tests/data/toy-gemma3.gguf").read_bytes()
