@@ -17,9 +17,10 @@ static int raise_io(const char *what, InkError *reterr)
                      strerror(code));
 }
 
-static int open_folder(const char *folder, int *ret, InkError *reterr)
+static int open_folder(const char *folder, int *ret, bool *ret_is_new, InkError *reterr)
 {
     struct stat st;
+    *ret_is_new = access(folder, F_OK) < 0;
     if (g_mkdir_with_parents(folder, 0700) < 0)
         return raise_io("it cannot be made", reterr);
     _cleanup_close_ int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -44,7 +45,7 @@ int ink_model_file_create(const char *folder, const char *name, bool nameless, I
     _cleanup_(ink_model_file_done) InkModelFile f = INK_MODEL_FILE_INIT;
     INK_CHECK(ink_models_is_name(name), EINVAL, reterr, "not the name of a model");
     snprintf(f.name, sizeof f.name, "%s.gguf", name);
-    INK_TRY(open_folder(folder, &f.folder_fd, reterr));
+    INK_TRY(open_folder(folder, &f.folder_fd, &f.is_new_folder, reterr));
     if (nameless)
         f.fd = openat(f.folder_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     /* Old kernels and some file systems say it in these ways. */
@@ -64,7 +65,9 @@ uint64_t ink_model_file_free_bytes(const InkModelFile *f)
 {
     struct statvfs st;
     size_t n;
-    if (fstatvfs(f->fd, &st) < 0 || __builtin_mul_overflow(st.f_bavail, st.f_frsize, &n))
+    /* Some file systems in memory have no size, and say 0. */
+    if (fstatvfs(f->fd, &st) < 0 || st.f_blocks == 0 ||
+        __builtin_mul_overflow(st.f_bavail, st.f_frsize, &n))
         return UINT64_MAX;
     return n;
 }
@@ -85,6 +88,16 @@ static int give_name(InkModelFile *f)
     return linkat(f->folder_fd, f->hidden, f->folder_fd, f->name, 0);
 }
 
+static int sync_folder(const InkModelFile *f)
+{
+    if (fsync(f->folder_fd) < 0)
+        return -1;
+    if (!f->is_new_folder)
+        return 0;
+    _cleanup_close_ int parent = openat(f->folder_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return parent < 0 ? -1 : fsync(parent);
+}
+
 int ink_model_file_publish(InkModelFile *f, InkError *reterr)
 {
     if (give_name(f) < 0) {
@@ -94,7 +107,7 @@ int ink_model_file_publish(InkModelFile *f, InkError *reterr)
     if (f->hidden[0] != '\0')
         (void)unlinkat(f->folder_fd, f->hidden, 0);
     f->hidden[0] = '\0';
-    if (fsync(f->folder_fd) < 0) {
+    if (sync_folder(f) < 0) {
         int r = raise_io("it cannot be brought to the disk", reterr);
         ink_model_file_withdraw(f);
         return r;

@@ -18,6 +18,7 @@ typedef struct InkModelFile {
     int folder_fd, fd;
     char name[INK_MODELS_MAX_NAME_BYTES + 6];   /* "NAME.gguf" */
     char hidden[INK_MODELS_MAX_NAME_BYTES + 8]; /* ".NAME.part"; "" = it has no name */
+    bool is_new_folder;                         /* its own name is to be synced as well */
 } InkModelFile;
 #define INK_MODEL_FILE_INIT ((InkModelFile){.folder_fd = -1, .fd = -1})
 
