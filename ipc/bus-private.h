@@ -90,6 +90,8 @@ INK_MUST_CHECK int ink_call_new(InkBus *b, InkCallerEntry *who, sd_bus_message *
 /* Takes it out of all lists and frees it. */
 InkCall *ink_call_free(InkCall *c);
 INK_DEFINE_CLEANUP(InkCall, ink_call_free, ink_call_free_p)
+/* An InkDoneReply for a method without outputs: answers the call that `userdata` is. */
+void ink_call_on_done(void *userdata, const InkError *error);
 /* Counts a kept message of a caller that has no arguments; -E2BIG over the bound. */
 INK_MUST_CHECK int ink_caller_add_call(InkCallerEntry *who, InkError *reterr);
 /* The same for one that may be large; `ret_bytes` is for ink_caller_unkeep(). Rewinds it. */

@@ -155,6 +155,15 @@ static void on_caller_known(void *userdata, InkCallerEntry *who)
     b->ops->caller_known(b->service, &who->caller);
 }
 
+void ink_call_on_done(void *userdata, const InkError *error)
+{
+    _cleanup_(ink_call_free_p) InkCall *c = userdata;
+    if (error != NULL)
+        ink_bus_reply_error(c->m, error);
+    else
+        (void)sd_bus_reply_method_return(c->m, "");
+}
+
 static void on_caller_gone(void *userdata, InkCallerEntry *who)
 {
     InkBus *b = userdata;

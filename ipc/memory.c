@@ -9,15 +9,6 @@
 
 #include <string.h>
 
-static void on_done(void *userdata, const InkError *error)
-{
-    _cleanup_(ink_call_free_p) InkCall *c = userdata;
-    if (error != NULL)
-        ink_bus_reply_error(c->m, error);
-    else
-        (void)sd_bus_reply_method_return(c->m, "");
-}
-
 static int set_enabled(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr)
 {
     _cleanup_(ink_call_free_p) InkCall *c = NULL;
@@ -35,7 +26,7 @@ static int set_enabled(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkErr
     INK_CHECK(r > 0, EINVAL, reterr, "Enabled: not readable");
     INK_TRY(ink_call_new(b, who, m, &c, reterr));
     InkCall *call = c;
-    r = b->ops->set_memory_enabled(b->service, enabled != 0, on_done, call, reterr);
+    r = b->ops->set_memory_enabled(b->service, enabled != 0, ink_call_on_done, call, reterr);
     if (r < 0)
         return r;
     (void)INK_TAKE(c);

@@ -67,15 +67,6 @@ static int list_permissions(InkBus *b, InkCallerEntry *who, sd_bus_message *m, I
     return 0;
 }
 
-static void on_done(void *userdata, const InkError *error)
-{
-    _cleanup_(ink_call_free_p) InkCall *c = userdata;
-    if (error != NULL)
-        ink_bus_reply_error(c->m, error);
-    else
-        (void)sd_bus_reply_method_return(c->m, "");
-}
-
 static size_t index_of(const char *const *words, const char *word)
 {
     size_t i = 0;
@@ -97,7 +88,7 @@ static int set_permission(InkBus *b, InkCallerEntry *who, sd_bus_message *m, Ink
     int r = b->ops->set_permission(
         b->service, &who->caller, app_id,
         (InkPermission)(INK_PERMISSION_TEXT + index_of(ink_permission_words, permission)),
-        (InkDecision)index_of(decisions, decision), on_done, call, reterr);
+        (InkDecision)index_of(decisions, decision), ink_call_on_done, call, reterr);
     if (r < 0)
         return r;
     (void)INK_TAKE(c);

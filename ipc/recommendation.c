@@ -267,15 +267,6 @@ static const InkOption feedback_rows[] = {
     INK_OPTION_STRING("text", FeedbackOptions, text, 0, MAX_EVENT_TEXT_BYTES),
 };
 
-static void on_done(void *userdata, const InkError *error)
-{
-    _cleanup_(ink_call_free_p) InkCall *c = userdata;
-    if (error != NULL)
-        ink_bus_reply_error(c->m, error);
-    else
-        (void)sd_bus_reply_method_return(c->m, "");
-}
-
 static int check_feedback(const char *outcome, uint32_t seen, InkError *reterr)
 {
     bool partial = strcmp(outcome, "partial") == 0, edited = strcmp(outcome, "edited") == 0;
@@ -303,7 +294,7 @@ static int feedback(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError 
     INK_TRY(ink_call_new(b, who, m, &c, reterr));
     InkCall *call = c;
     int r = b->ops->feedback(b->service, &who->caller, id, outcome, o.accepted_chars, o.text,
-                             on_done, call, reterr);
+                             ink_call_on_done, call, reterr);
     if (r < 0)
         return r;
     (void)INK_TAKE(c);

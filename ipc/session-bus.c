@@ -60,15 +60,6 @@ static int prewarm(InkSessionObject *o, InkCallerEntry *who, sd_bus_message *m, 
 
 /* --------------------------------------------------------------- changing */
 
-static void on_done(void *userdata, const InkError *error)
-{
-    _cleanup_(ink_call_free_p) InkCall *c = userdata;
-    if (error != NULL)
-        ink_bus_reply_error(c->m, error);
-    else
-        (void)sd_bus_reply_method_return(c->m, "");
-}
-
 static int append(InkSessionObject *o, InkCallerEntry *who, sd_bus_message *m, InkError *reterr)
 {
     _cleanup_input_ InkTaskInput in = INK_TASK_INPUT_INIT;
@@ -80,8 +71,8 @@ static int append(InkSessionObject *o, InkCallerEntry *who, sd_bus_message *m, I
     INK_TRY(ink_options_join_system(&in, NULL, &messages, &n, reterr));
     INK_TRY(ink_call_new(o->bus, who, m, &c, reterr));
     InkCall *call = c;
-    INK_TRY(
-        o->bus->ops->session_append(o->bus->service, o->id, messages, n, on_done, call, reterr));
+    INK_TRY(o->bus->ops->session_append(o->bus->service, o->id, messages, n, ink_call_on_done, call,
+                                        reterr));
     (void)INK_TAKE(c); /* the callback has it, or had it */
     return 0;
 }
@@ -94,7 +85,8 @@ static int rewind_turns(InkSessionObject *o, InkCallerEntry *who, sd_bus_message
     INK_CHECK(sd_bus_message_read_basic(m, 'u', &turn) > 0, EINVAL, reterr, "turn: not readable");
     INK_TRY(ink_call_new(o->bus, who, m, &c, reterr));
     InkCall *call = c;
-    INK_TRY(o->bus->ops->session_rewind(o->bus->service, o->id, turn, on_done, call, reterr));
+    INK_TRY(
+        o->bus->ops->session_rewind(o->bus->service, o->id, turn, ink_call_on_done, call, reterr));
     (void)INK_TAKE(c);
     return 0;
 }
@@ -104,7 +96,7 @@ static int forget(InkSessionObject *o, InkCallerEntry *who, sd_bus_message *m, I
     _cleanup_(ink_call_free_p) InkCall *c = NULL;
     INK_TRY(ink_call_new(o->bus, who, m, &c, reterr));
     InkCall *call = c;
-    INK_TRY(o->bus->ops->session_forget(o->bus->service, o->id, on_done, call, reterr));
+    INK_TRY(o->bus->ops->session_forget(o->bus->service, o->id, ink_call_on_done, call, reterr));
     (void)INK_TAKE(c);
     return 0;
 }

@@ -18,7 +18,8 @@ static const char *const keys[] = {
     "max-tokens",     "max-lines",   "temperature",   "top-p",         "min-p",
     "repeat-penalty", "top-k",       "seed",          "stop",          "system",
     "model",          "priority",    "deadline-usec", "supersede-key", "stream",
-    "coalesce-usec",  "linger-usec", "handle-token",  "hold-usec",     "prompt"};
+    "coalesce-usec",  "linger-usec", "handle-token",  "hold-usec",     "prompt",
+    "overflow"};
 #define N_KEYS (sizeof(keys) / sizeof(keys[0]))
 
 static sd_bus *make_bus(void)
@@ -94,6 +95,7 @@ static void check(const InkTaskOptions *o, int r, const InkError *error)
     bool sound = r == 0 ? o->task.max_tokens >= 1 && o->task.max_tokens <= INK_BUS_MAX_TOKENS &&
                               o->n_stops <= INK_BUS_MAX_STOPS && o->task.temperature >= 0 &&
                               o->task.top_p > 0 && o->task.priority < INK_PRIORITY_MAX &&
+                              o->task.overflow < INK_OVERFLOW_MAX &&
                               o->linger_usec <= INK_BUS_MAX_LINGER_USEC
                         : error->code == -r && error->message[0] != '\0' &&
                               ink_utf8_valid(error->message, strlen(error->message));
@@ -116,7 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         built = append_entry(m, &in) >= 0;
     if (built && sd_bus_message_close_container(m) >= 0 && sd_bus_message_seal(m, 1, 0) >= 0 &&
         sd_bus_message_rewind(m, true) >= 0) {
-        int r = ink_options_read_task(m, (InkTaskKind)(kind % 3), &o, &error);
+        int r = ink_options_read_task(m, (InkTaskKind)(kind % 5), &o, &error);
         check(&o, r, &error);
     }
     sd_bus_message_unref(m);
