@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """No network, no user text in logs, a worker that is locked in: seen from outside."""
+import json
 import os
 import pathlib
 import re
@@ -12,6 +13,14 @@ import unittest
 from service import COUNTING, NAME, PATH, SANITIZED, Client, Error, Service, Variant, alive, run
 
 CANARY = "zyzzyva-canary-7351"
+
+
+async def refused(c, *args, **kwargs):
+    try:
+        await c.call(*args, **kwargs)
+    except Error as e:
+        return e
+    raise AssertionError(f"not refused: {args[:2]}")
 
 
 @unittest.skipIf(SANITIZED, "the seal is relaxed in sanitizer builds")
@@ -31,6 +40,8 @@ class PrivacyTest(unittest.TestCase):
                         await c.call("Text", "Complete", "sa{sv}", bad)
                     except Error:
                         pass
+                await self.exercise_sessions(s, c)
+                await self.exercise_ends(s, c)
                 path = await c.start(f"{CANARY} {COUNTING}", max_tokens=2000, temperature=0.0, stream="delta")
                 while not any(m == "Delta" for _, m, _ in c.signals):
                     import asyncio
@@ -39,6 +50,51 @@ class PrivacyTest(unittest.TestCase):
                 await c.wait(path)
                 await c.call("Text", "CountTokens", "sa{sv}", [CANARY, {}])
         run(body())
+
+    async def exercise_sessions(self, s, c):
+        """Names, system texts, turns, and every refusal that has one of them at hand."""
+        options = {"system": Variant("s", CANARY), "persistent": Variant("b", True), "name": Variant("s", CANARY)}
+        path = (await c.call("Manager", "CreateSession", "a{sv}", [options]))[0]
+        few = {"max-tokens": Variant("u", 4)}
+        await c.call("Session", "Prompt", "sa{sv}", [CANARY, few], path=path)
+        await c.call("Session", "Append", "a(ss)a{sv}", [[["user", CANARY]], {}], path=path)
+        request = (await c.call("Session", "StartPrompt", "sa{sv}", [
+            f"{CANARY} {COUNTING}", {"max-tokens": Variant("u", 2000), "temperature": Variant("d", 0.0)}],
+            path=path))[0]
+        await refused(c, "Session", "Prompt", "sa{sv}", [CANARY, few], path=path)
+        await refused(c, "Session", "Rewind", "u", [4711], path=path)
+        await refused(c, "Session", "Append", "a(ss)a{sv}", [[[CANARY, CANARY]], {}], path=path)
+        await refused(c, "Session", "Prompt", "sa{sv}", [CANARY, {CANARY: Variant("b", True)}], path=path)
+        await c.call("Session", "Close", path=path)
+        await c.wait(request)
+        await refused(c, "Session", "Prompt", "sa{sv}", [CANARY, few], path=path)
+        await refused(c, "Manager", "CreateSession", "a{sv}", [{"overflow": Variant("s", CANARY)}])
+        await refused(c, "Manager", "CreateSession", "a{sv}", [{"name": Variant("s", CANARY)}])
+
+    async def exercise_ends(self, s, c):
+        """Cancelled, superseded, refused, and a configuration that says things."""
+        keys = dict(max_tokens=2000, temperature=0.0, supersede_key=CANARY)
+        first = await c.start(f"{CANARY} {COUNTING}", **keys)
+        second = await c.start(f"{CANARY} {COUNTING}", **keys)
+        await c.wait(first)
+        await c.call("Request", "Cancel", path=second)
+        _, fd = await c.start_pipe(f"{CANARY} {COUNTING}", max_tokens=2000, temperature=0.0)
+        os.close(fd)
+        await c.wait(await c.start(f"{CANARY} {COUNTING}", max_tokens=2000, temperature=0.0, deadline_usec=50000))
+        await refused(c, "Text", "Start", "sa{sv}a{sv}", [
+            "complete", {"prompt": Variant("s", CANARY)}, {"handle-token": Variant("s", CANARY + "!")}])
+        waiting = [await c.start(f"{CANARY} {COUNTING}", max_tokens=2000, temperature=0.0) for _ in range(16)]
+        for _ in range(8):
+            try:
+                waiting.append(await c.start(f"{CANARY} {COUNTING}", max_tokens=2000, temperature=0.0))
+            except Error as e:
+                self.assertTrue(e.name.endswith("Busy"))
+        for path in waiting:
+            await c.call("Request", "Cancel", path=path)
+        (s.root / "config/inkling/inkling.conf").write_text(f"[model]\nmodel={CANARY} {CANARY}\nisa={CANARY}\n")
+        await refused(c, "Manager", "Reload")
+        os.kill(s.daemon_pid(), signal.SIGHUP)
+        self.assertTrue(s.wait_for(lambda: "line 2: model" in s.log_text(), 5))
 
     def test_no_user_text_in_the_log(self):
         with Service() as s:
