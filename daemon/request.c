@@ -57,7 +57,7 @@ InkRequest *ink_request_free(InkRequest *r)
     sd_event_source_disable_unref(r->deadline);
     if (r->bulk_fd >= 0)
         close(r->bulk_fd);
-    ink_buffer_done(&r->collected);
+    ink_buffer_wipe(&r->collected);
     free(r->app_id);
     free(r->sender);
     free(r->model);

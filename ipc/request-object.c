@@ -54,7 +54,7 @@ static InkRequestObject *free_object(InkRequestObject *r)
     if (r->bus != NULL)
         unlink_object(r);
     free(r->waits);
-    ink_buffer_done(&r->text);
+    ink_buffer_wipe(&r->text);
     free(r->path);
     free(r);
     return NULL;
@@ -243,7 +243,7 @@ static void on_progress(void *userdata, const char *stage, double fraction)
 static void on_text(void *userdata, uint64_t offset_bytes, const char *text, size_t n_bytes)
 {
     InkRequestObject *r = userdata;
-    _cleanup_buffer_ InkBuffer clean = INK_BUFFER_INIT;
+    _cleanup_(ink_buffer_wipe) InkBuffer clean = INK_BUFFER_INIT;
     (void)offset_bytes; /* our own count holds when a byte had to be replaced */
     if (r->owner == NULL || r->ended || n_bytes == 0)
         return;

@@ -33,7 +33,7 @@ static void close_write_end(InkRequestPipe *p)
     if (p->fd >= 0)
         close(p->fd);
     p->fd = -1;
-    ink_buffer_done(&p->waiting);
+    ink_buffer_wipe(&p->waiting);
     p->n_written_bytes = 0;
 }
 

@@ -15,6 +15,13 @@ void ink_buffer_done(InkBuffer *b)
     *b = INK_BUFFER_INIT;
 }
 
+void ink_buffer_wipe(InkBuffer *b)
+{
+    if (b->data != NULL)
+        explicit_bzero(b->data, b->capacity_bytes);
+    ink_buffer_done(b);
+}
+
 void ink_buffer_clear(InkBuffer *b)
 {
     b->size_bytes = 0;

@@ -25,6 +25,9 @@ typedef struct InkBuffer {
 #define _cleanup_buffer_ _cleanup_(ink_buffer_done)
 
 void ink_buffer_done(InkBuffer *b);
+/* The same after its bytes were overwritten, for what a person has said. (What realloc() left
+ * behind while it grew is not reached.) */
+void ink_buffer_wipe(InkBuffer *b);
 /* Empties it; keeps the memory; clears `failed`. */
 void ink_buffer_clear(InkBuffer *b);
 void ink_buffer_append(InkBuffer *b, const void *data, size_t n_bytes);

@@ -354,6 +354,44 @@ class PersistentTest(unittest.TestCase):
         self.assertNotIn(b"canaryone", stored)
         self.assertNotIn(b"canarytwo", stored)
 
+    def found_in_memory(self, words):
+        """Which of the words are in the broker's memory; None where it may not be looked into."""
+        pid, found = self.service.daemon_pid(), set()
+        try:
+            with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+                for line in maps:
+                    span, rights = line.split()[:2]
+                    if "rw" not in rights:
+                        continue
+                    begin, end = (int(x, 16) for x in span.split("-"))
+                    memory.seek(begin)
+                    data = memory.read(end - begin)
+                    found.update(w for w in words if w.encode() in data)
+        except PermissionError:
+            return None
+        return found
+
+    def test_text_is_wiped_from_memory(self):
+        words = {"zanzibarone", "zanzibartwo", "zanzibarthree", "zanzibarfour"}
+
+        async def body():
+            async with Talker(self.service) as c:
+                path = await c.create(system="The word is zanzibarone and nothing else.")
+                text, _ = await c.prompt(path, "Repeat exactly: zanzibartwo zanzibartwo")
+                self.assertIn("zanzibartwo", text)
+                await c.call("Session", "Append", "a(ss)a{sv}", [[["user", "zanzibarthree it is"]], {}],
+                             path=path)
+                await c.transcript(path)
+                await c.call("Session", "MeasureUsage", "s", ["zanzibarfour"], path=path)
+                present = self.found_in_memory(words)
+                if present is None:
+                    self.skipTest("the broker's memory cannot be read by this user")
+                self.assertLessEqual({"zanzibarone", "zanzibartwo", "zanzibarthree"}, present)
+                await c.call("Session", "Close", path=path)
+                self.service.wait_for(lambda: not self.found_in_memory(words), 5)
+                self.assertEqual(self.found_in_memory(words), set())
+        run(body())
+
     def test_shutdown_tells_the_owner(self):
         async def body():
             async with Talker(self.service) as c:
