@@ -226,7 +226,7 @@ static int append_change(sd_bus_message *m, void *userdata)
 static int run_use(Cli *cli, const char *name)
 {
     int r = call(cli, "SetDefaultModel", append_change, &(Change){cli, name}, NULL);
-    return r != CLI_OK ? r : print_list(cli, name);
+    return r != CLI_OK ? r : print_list(cli, name[0] != '\0' ? name : NULL);
 }
 
 static int confirm(const Cli *cli, const char *name)

@@ -223,8 +223,7 @@ static void check_model(Doctor *d, const Status *s)
     char found[192];
     if (n == 0) {
         report(d, VERDICT_FAIL, "model", "none installed",
-               "./dev try fetches the default model; or put a GGUF file into "
-               "~/.local/share/inkling/models");
+               "./dev try fetches the default model; or: inkling model import NAME FILE");
         return;
     }
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;

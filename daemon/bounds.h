@@ -111,7 +111,8 @@
 
 /* A folder of models is scanned at each request that names one: this keeps it cheap. */
 #define INK_LIMIT_MODELS              256u
-/* Helpers that look at models, at a time: each maps a file and reads a vocabulary. */
+/* Helpers that look at models, at a time: each maps a file and reads a vocabulary, or hashes it
+ * all. One program has half of them at most. */
 #define INK_LIMIT_INSPECTIONS         4u
 /* A helper syncs 32 MiB between two signs of life, which takes this long on a bad USB stick. */
 #define INK_LIMIT_HELPER_SILENCE_USEC 120000000u

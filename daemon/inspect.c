@@ -17,7 +17,7 @@
 
 typedef struct Inspection {
     InkApp *app;
-    char *name;
+    char *name, *app_id;
     InkModelIdentity identity;
     bool verify, was_verified, verified;
     InkInspectReply *reply;
@@ -34,6 +34,7 @@ static Inspection *inspection_free(Inspection *i)
         return NULL;
     g_queue_remove(&i->app->models->inspections, i);
     ink_helper_free(i->helper);
+    g_free(i->app_id);
     g_free(i->name);
     g_free(i);
     return NULL;
@@ -186,16 +187,28 @@ static int start(Inspection *i, const char *name, InkError *reterr)
                             &i->helper, reterr);
 }
 
+/* A sandboxed program may ask, and must not keep others from asking. */
+static int check_room(const InkApp *app, const InkCaller *caller, InkError *reterr)
+{
+    unsigned n = 0, n_own = 0;
+    for (const GList *at = app->models->inspections.head; at != NULL; at = at->next, n++)
+        n_own += strcmp(((const Inspection *)at->data)->app_id, caller->app_id) == 0;
+    INK_CHECK(n < INK_LIMIT_INSPECTIONS && n_own < INK_LIMIT_INSPECTIONS / 2, EBUSY, reterr,
+              "%u models are looked at already, %u of them for this application; the limits are %u "
+              "and %u",
+              n, n_own, INK_LIMIT_INSPECTIONS, INK_LIMIT_INSPECTIONS / 2);
+    return 0;
+}
+
 int ink_app_inspect_model(void *service, const InkCaller *caller, const char *name, bool with_hash,
                           InkInspectReply *reply, void *userdata, InkError *reterr)
 {
     InkApp *app = service;
-    (void)caller;
     INK_CHECK(!app->stopping, ESHUTDOWN, reterr, "the service is stopping; call again");
-    INK_CHECK(g_queue_get_length(&app->models->inspections) < INK_LIMIT_INSPECTIONS, EBUSY, reterr,
-              "%u models are looked at already, which is the limit", INK_LIMIT_INSPECTIONS);
+    INK_TRY(check_room(app, caller, reterr));
     _cleanup_(inspection_free_p) Inspection *i = g_new0(Inspection, 1);
     i->app = app;
+    i->app_id = g_strdup(caller->app_id);
     i->verify = with_hash;
     i->reply = reply;
     i->userdata = userdata;

@@ -164,11 +164,11 @@ int ink_models_find(const InkModels *m, const char *name, const char *configured
     if (name[0] != '\0') {
         model = find(m, name);
         INK_CHECK(model != NULL, ENOENT, reterr,
-                  "no installed model has this name; `inkling status` lists them");
+                  "no installed model has this name; `inkling model list` shows them");
     } else if (m->n == 0) {
         return INK_RAISE(ENODEV, reterr,
-                         "no model is installed: put a GGUF file into "
-                         "~/.local/share/inkling/models (`./dev try` fetches the default one)");
+                         "no model is installed: `inkling model import NAME FILE` brings a GGUF "
+                         "file (`./dev try` fetches the default one)");
     } else if (configured[0] != '\0') {
         model = find(m, configured);
         INK_CHECK(model != NULL, ENODEV, reterr,

@@ -496,9 +496,14 @@ static void test_inspect_is_bounded_and_ends_with_the_service(void **state)
     import(&one, "small", "toy-llama-q.gguf", false);
     memset(answers, 0, sizeof answers);
     for (size_t i = 0; i <= INK_LIMIT_INSPECTIONS; i++) {
-        int r = ink_app_ops()->inspect_model(world.app, &(InkCaller){.app_id = "exe:test"}, "small",
-                                             true, on_inspected, &answers[i], &e);
+        const InkCaller caller = {.app_id = i < 2 ? "exe:one" : i < 4 ? "exe:two" : "exe:three"};
+        int r = ink_app_ops()->inspect_model(world.app, &caller, "small", true, on_inspected,
+                                             &answers[i], &e);
         assert_int_equal(r, i < INK_LIMIT_INSPECTIONS ? 0 : -EBUSY);
+        if (i == 1) /* one program has half of them at most */
+            assert_int_equal(ink_app_ops()->inspect_model(world.app, &caller, "small", true,
+                                                          on_inspected, &answers[4], &e),
+                             -EBUSY);
     }
     world.app = ink_app_free(world.app);
     for (size_t i = 0; i < INK_LIMIT_INSPECTIONS; i++) {

@@ -303,9 +303,19 @@ class ModelsTest(unittest.TestCase):
         second = self.scratch / "second.gguf"
         shutil.copy(self.model, second)
         self.ok(s, "model", "import", "second", second)
+        told = []
+
+        def remember(m):
+            if m.message_type == MessageType.SIGNAL and m.member == "PropertiesChanged":
+                told.extend(m.body[1].get("Model") and [m.body[1]["Model"].value] or [])
 
         async def scenario():
             async with Client(s) as c:
+                await c.bus.call(Message(
+                    destination="org.freedesktop.DBus", path="/org/freedesktop/DBus",
+                    interface="org.freedesktop.DBus", member="AddMatch", signature="s",
+                    body=[f"type='signal',sender='{NAME}',member='PropertiesChanged',path='{PATH}'"]))
+                c.bus.add_message_handler(remember)
                 long = await c.start(COUNTING, max_tokens=300, temperature=0.0)
                 while s.property("Manager", "State") != "ready":
                     await asyncio.sleep(0.02)
@@ -337,6 +347,7 @@ class ModelsTest(unittest.TestCase):
                 status, results = await c.wait(await c.start("The sea", max_tokens=4))
                 self.assertEqual((status, results["model"]), (0, MODEL_NAME))
         run(scenario())
+        self.assertEqual(told[-2:], ["second", MODEL_NAME])
         self.assertEqual(files(s), [MODEL_NAME + ".gguf"])
 
     def test_the_choice_outlives_the_service_and_the_configuration_goes_first(self):

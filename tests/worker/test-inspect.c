@@ -20,8 +20,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/base/alloc.h"
 #include "engine/base/cleanup.h"
 #include "engine/base/sha256.h"
+#include "engine/worker/inspect.h"
 #include "engine/worker/wire-inspect.h"
 #include "engine/worker/wire-io.h"
 
@@ -419,6 +421,28 @@ static void test_inspect_refuses_what_is_not_sound_by_name(void **state)
     free(data);
 }
 
+/* Each allocation in turn, and all from it on. */
+static void test_inspect_without_memory_is_a_clean_error(void **state)
+{
+    (void)state;
+    uint64_t size;
+    int fd = open_toy("toy-llama-q.gguf", &size), r = -ENOMEM;
+    InkInspectResult result = {0};
+    ink_alloc_fail_at(0, false);
+    assert_int_equal(ink_inspect_file(fd, size, &result, NULL), 0);
+    size_t n = ink_alloc_count();
+    assert_true(n > 10 && result.n_layers > 0);
+    for (size_t at = 1; at <= n; at += n < 400 ? 1 : n / 400) {
+        InkError e = {0};
+        ink_alloc_fail_at(at, true);
+        r = ink_inspect_file(fd, size, &result, &e);
+        ink_alloc_fail_at(0, false);
+        assert_int_equal(r, -ENOMEM);
+        assert_int_equal(e.code, ENOMEM);
+    }
+    close(fd);
+}
+
 /* Every 97th byte in turn, over the whole header: an answer always comes, and it is no signal. */
 static void test_inspect_answers_whatever_byte_is_wrong(void **state)
 {
@@ -514,6 +538,7 @@ int main(void)
         cmocka_unit_test(test_inspect_tells_what_is_in_a_file),
         cmocka_unit_test(test_inspect_hashes_and_copies_the_whole_file),
         cmocka_unit_test(test_inspect_refuses_what_is_not_sound_by_name),
+        cmocka_unit_test(test_inspect_without_memory_is_a_clean_error),
         cmocka_unit_test(test_inspect_answers_whatever_byte_is_wrong),
         cmocka_unit_test(test_inspect_says_why_a_copy_has_no_room),
         cmocka_unit_test(test_inspect_ends_when_the_broker_breaks_the_protocol_or_leaves),
