@@ -110,6 +110,22 @@ static const char *text_of(uint64_t id)
     return answers[id].text.data != NULL ? answers[id].text.data : "";
 }
 
+/* Of this process: constant once everything has been used, but for what malloc keeps. */
+#ifdef __SANITIZE_ADDRESS__ /* which keeps what is freed for a while */
+#define RESIDENT_SLACK_KIB 262144u
+#else
+#define RESIDENT_SLACK_KIB 1024u
+#endif
+static inline size_t resident_kib(void)
+{
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*u %lu", &pages), 1);
+    fclose(f);
+    return pages * (size_t)sysconf(_SC_PAGESIZE) / 1024;
+}
+
 /* -- requests ---------------------------------------------------------------------------------- */
 
 /* Defaults of a request in these tests; callers change what they are about. */

@@ -357,16 +357,6 @@ static void traffic_turn(Traffic *t, size_t *n_left)
     traffic_check(t);
 }
 
-static size_t resident_kib(void)
-{
-    unsigned long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%*u %lu", &pages), 1);
-    fclose(f);
-    return pages * (size_t)sysconf(_SC_PAGESIZE) / 1024;
-}
-
 /* Whatever comes in whatever order, with too little memory for it: everybody gets the text that he
  * gets alone, and what is left is what is cached. */
 static void test_sharing_long_traffic_leaks_nothing(void **state)
@@ -397,9 +387,7 @@ static void test_sharing_long_traffic_leaks_nothing(void **state)
     assert_int_equal(ink_engine_kv_bytes(engine), 0);
     assert_true(t.n_whole > n_requests / 2 && t.n_cut > n_requests / 50);
     assert_true(t.n_suspended > 0 && t.n_cached > 5 * n_requests);
-#ifndef __SANITIZE_ADDRESS__ /* which keeps what is freed for a while */
-    assert_true(resident_kib() <= before_kib + 1024);
-#endif
+    assert_true(resident_kib() <= before_kib + RESIDENT_SLACK_KIB);
     finish();
     ink_engine_close(engine);
     engine = large;
