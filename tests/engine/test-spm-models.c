@@ -98,23 +98,23 @@ static uint32_t plain_find(const Plain *p, const char *text, size_t n_bytes)
     return found ? p->order[low] : INK_TOKEN_NONE;
 }
 
-/* `text`: with marks for spaces, valid UTF-8. */
+/* `text`: with marks for spaces, valid UTF-8. pairs[i]: what parts i and i + 1 make. */
 static void plain_merge(const Plain *p, const char *text, size_t n_bytes, InkTokens *out)
 {
-    size_t starts[512], n = 0;
+    size_t starts[2048], n = 0;
+    uint32_t pairs[2048];
     for (size_t i = 0; i < n_bytes; i++)
         if (((uint8_t)text[i] & 0xC0) != 0x80)
             starts[n++] = i;
     starts[n] = n_bytes;
+    for (size_t i = 0; i + 1 < n; i++)
+        pairs[i] = plain_find(p, text + starts[i], starts[i + 2] - starts[i]);
     for (;;) {
         size_t best = SIZE_MAX;
         float best_score = 0;
         for (size_t i = 0; i + 1 < n; i++) {
-            uint32_t id = plain_find(p, text + starts[i], starts[i + 2] - starts[i]);
-            if (id == INK_TOKEN_NONE)
-                continue;
-            float score = ink_gguf_array_f32(&p->scores, id);
-            if (best == SIZE_MAX || score > best_score) {
+            float score = pairs[i] != INK_TOKEN_NONE ? ink_gguf_array_f32(&p->scores, pairs[i]) : 0;
+            if (pairs[i] != INK_TOKEN_NONE && (best == SIZE_MAX || score > best_score)) {
                 best = i;
                 best_score = score;
             }
@@ -122,7 +122,10 @@ static void plain_merge(const Plain *p, const char *text, size_t n_bytes, InkTok
         if (best == SIZE_MAX)
             break;
         memmove(&starts[best + 1], &starts[best + 2], (n - best - 1) * sizeof(starts[0]));
+        memmove(&pairs[best], &pairs[best + 1], (n - best - 1) * sizeof(pairs[0]));
         n--;
+        for (size_t i = best > 0 ? best - 1 : 0; i <= best && i + 1 < n; i++)
+            pairs[i] = plain_find(p, text + starts[i], starts[i + 2] - starts[i]);
     }
     for (size_t i = 0; i < n; i++) {
         uint32_t id = plain_find(p, text + starts[i], starts[i + 1] - starts[i]);
