@@ -47,6 +47,18 @@ static InkImport *import_free(InkImport *i)
 
 INK_DEFINE_CLEANUP(InkImport, import_free, import_free_p)
 
+/* Nothing is left behind when the caller hears of the end, and the loop frees no gigabytes: the
+ * helper does, whose copy of the descriptor is the last one, or else the store thread. */
+static void drop_file(InkImport *i)
+{
+    ink_model_file_hide(&i->file);
+    if (i->helper != NULL)
+        ink_model_file_done(&i->file);
+    else if (i->file.fd >= 0)
+        ink_store_job_drop_file(i->app->store, &i->file);
+    i->helper = ink_helper_free(i->helper);
+}
+
 /* Its sink hears it last; it is gone when this returns. */
 static void finish(InkImport *i, InkTaskStatus status, const InkError *error)
 {
@@ -59,9 +71,7 @@ static void finish(InkImport *i, InkTaskStatus status, const InkError *error)
         result.error = *error;
     app->models->import = NULL;
     const InkTaskSink sink = i->sink;
-    /* Nothing is left behind when the caller hears of the end. */
-    i->helper = ink_helper_free(i->helper);
-    ink_model_file_done(&i->file);
+    drop_file(i);
     sink.events->finished(sink.userdata, &result);
     import_free(i);
     ink_app_pump_soon(app);

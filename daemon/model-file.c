@@ -121,10 +121,16 @@ void ink_model_file_withdraw(InkModelFile *f)
         (void)!fsync(f->folder_fd);
 }
 
-void ink_model_file_done(InkModelFile *f)
+void ink_model_file_hide(InkModelFile *f)
 {
     if (f->folder_fd >= 0 && f->hidden[0] != '\0')
         (void)unlinkat(f->folder_fd, f->hidden, 0);
+    f->hidden[0] = '\0';
+}
+
+void ink_model_file_done(InkModelFile *f)
+{
+    ink_model_file_hide(f);
     if (f->fd >= 0)
         close(f->fd);
     if (f->folder_fd >= 0)

@@ -31,6 +31,9 @@ uint64_t ink_model_file_free_bytes(const InkModelFile *f);
 INK_MUST_CHECK int ink_model_file_publish(InkModelFile *f, InkError *reterr);
 /* After a publish: takes the name back. */
 void ink_model_file_withdraw(InkModelFile *f);
+/* From here on nobody finds it; its bytes are freed by who closes it last, which takes a while for
+ * many of them. */
+void ink_model_file_hide(InkModelFile *f);
 /* Closes it; what was not published is gone. */
 void ink_model_file_done(InkModelFile *f);
 

@@ -117,9 +117,9 @@ static int change_rows(const Change *job, InkStore *store, InkError *reterr)
     return 0;
 }
 
-static void run_change(InkStoreJob *base, InkStore *store)
+static void apply(Change *job, InkStore *store)
 {
-    Change *job = (Change *)base;
+    InkStoreJob *base = &job->base;
     if (job->has_file && ink_model_file_publish(&job->file, &base->error) < 0)
         return;
     if (job->remove_path != NULL && remove_file(job, &base->error) < 0)
@@ -128,6 +128,13 @@ static void run_change(InkStoreJob *base, InkStore *store)
         ink_model_file_withdraw(&job->file);
         (void)!ink_store_remove_model(store, job->name, NULL);
     }
+}
+
+static void run_change(InkStoreJob *base, InkStore *store)
+{
+    Change *job = (Change *)base;
+    apply(job, store);
+    ink_model_file_done(&job->file); /* here, where it holds up nobody */
 }
 
 static void done_change(InkStoreJob *base)
@@ -176,4 +183,27 @@ int ink_store_job_change_model(InkStoreThread *t, const InkStoreModelChange *cha
         *change->file = INK_MODEL_FILE_INIT;
     }
     return r;
+}
+
+/* -- dropping ---------------------------------------------------------------------------------- */
+
+static void run_drop(InkStoreJob *base, InkStore *store)
+{
+    (void)store;
+    ink_model_file_done(&((Change *)base)->file);
+}
+
+static void done_drop(InkStoreJob *base)
+{
+    (void)base;
+}
+
+void ink_store_job_drop_file(InkStoreThread *t, InkModelFile *file)
+{
+    Change *job = g_new0(Change, 1);
+    job->base = (InkStoreJob){.run = run_drop, .done = done_drop, .free = free_change};
+    job->file = *file;
+    *file = INK_MODEL_FILE_INIT;
+    if (ink_store_thread_submit(t, &job->base, NULL) < 0)
+        free_change(&job->base);
 }

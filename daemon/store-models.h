@@ -34,3 +34,7 @@ typedef struct InkStoreModelChange {
 INK_MUST_CHECK int ink_store_job_change_model(InkStoreThread *t, const InkStoreModelChange *change,
                                               InkDoneReply *reply, void *userdata,
                                               InkError *reterr);
+
+/* What is left of an import that failed: closed where freeing its bytes holds up nobody. Takes the
+ * file. */
+void ink_store_job_drop_file(InkStoreThread *t, InkModelFile *file);
