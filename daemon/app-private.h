@@ -58,7 +58,7 @@ struct InkApp {
     unsigned n_start_failures, n_deaths;
     sd_event_source *idle, *backoff;
     InkPressure *pressure;
-    bool outdated;      /* the worker was started with settings that are not those of now */
+    bool outdated; /* the worker was started with settings that are not those of now */
     char kernels[16];
 
     struct InkAppModels *models; /* model-ops.h */

@@ -35,7 +35,7 @@ static int check_template(const InkApp *app, const char *model, InkError *reterr
     return 0;
 }
 
-static int take_model(InkApp *app, InkSession *session, InkError *reterr)
+static int take_model(InkApp *app, InkConversation *session, InkError *reterr)
 {
     g_autofree char *model = NULL;
     INK_TRY(ink_app_find_model(app, "", &model, reterr));
@@ -53,7 +53,7 @@ typedef struct Opening {
     void *userdata;
 } Opening;
 
-static void take_stored(InkSession *session, const InkServiceSessionOptions *options,
+static void take_stored(InkConversation *session, const InkServiceSessionOptions *options,
                         const InkStoredSession *stored, InkTranscript *turns)
 {
     session->stored_id = stored->id;
@@ -69,8 +69,8 @@ static void take_stored(InkSession *session, const InkServiceSessionOptions *opt
     session->context_limit =
         options->context_limit != 0 ? options->context_limit : stored->context_limit;
     session->is_open = true;
-    ink_session_changed(session);
-    ink_session_used(session);
+    ink_conversation_changed(session);
+    ink_conversation_used(session);
 }
 
 static void on_opened(void *userdata, const InkError *error, const InkStoredSession *stored,
@@ -78,7 +78,7 @@ static void on_opened(void *userdata, const InkError *error, const InkStoredSess
 {
     g_autofree Opening *o = userdata;
     InkSessions *s = o->app->sessions;
-    InkSession *session = s != NULL ? g_hash_table_lookup(s->table, &o->id) : NULL;
+    InkConversation *session = s != NULL ? g_hash_table_lookup(s->table, &o->id) : NULL;
     InkError failed = {0};
     if (error != NULL)
         failed = *error;
@@ -103,14 +103,14 @@ static int check_name_is_free(const InkSessions *s, const InkCaller *caller, con
     gpointer value;
     g_hash_table_iter_init(&i, s->table);
     while (g_hash_table_iter_next(&i, NULL, &value)) {
-        const InkSession *other = value;
+        const InkConversation *other = value;
         INK_CHECK(strcmp(other->name, name) != 0 || strcmp(other->app_id, caller->app_id) != 0,
                   EBUSY, reterr, "this session is open already; one connection has it at a time");
     }
     return 0;
 }
 
-static int open_stored(InkSessions *s, InkSession **session, const InkCaller *caller,
+static int open_stored(InkSessions *s, InkConversation **session, const InkCaller *caller,
                        const InkServiceSessionOptions *options, InkSessionReply *reply,
                        void *userdata, InkError *reterr)
 {
@@ -143,9 +143,9 @@ int ink_app_create_session(void *service, const InkCaller *caller,
 {
     InkApp *app = service;
     InkSessions *s = app->sessions;
-    _cleanup_(ink_session_free_p) InkSession *session = NULL;
+    _cleanup_(ink_conversation_free_p) InkConversation *session = NULL;
     INK_CHECK(!app->stopping, ESHUTDOWN, reterr, "the service is stopping; call again");
-    INK_TRY(ink_session_new(s, caller, &session, reterr));
+    INK_TRY(ink_conversation_new(s, caller, &session, reterr));
     INK_TRY(take_model(app, session, reterr));
     if (options->persistent)
         return open_stored(s, &session, caller, options, reply, userdata, reterr);
@@ -166,10 +166,10 @@ int ink_app_session_clone(void *service, uint64_t id, const InkCaller *caller,
                           InkSessionReply *reply, void *userdata, InkError *reterr)
 {
     InkApp *app = service;
-    InkSession *from;
-    _cleanup_(ink_session_free_p) InkSession *session = NULL;
+    InkConversation *from;
+    _cleanup_(ink_conversation_free_p) InkConversation *session = NULL;
     INK_TRY(ink_sessions_get_quiet(app, id, &from, reterr));
-    INK_TRY(ink_session_new(app->sessions, caller, &session, reterr));
+    INK_TRY(ink_conversation_new(app->sessions, caller, &session, reterr));
     INK_TRY(ink_sessions_check_room(app->sessions, caller->app_id, caller->kind,
                                     from->transcript.n_bytes, reterr));
     INK_TRY(ink_transcript_copy(&from->transcript, &session->transcript, reterr));
@@ -180,7 +180,7 @@ int ink_app_session_clone(void *service, uint64_t id, const InkCaller *caller,
     session->priority = from->priority;
     session->usage = from->usage;
     session->is_open = true;
-    ink_session_used(from);
+    ink_conversation_used(from);
     uint64_t clone_id = session->id;
     ink_sessions_add(app->sessions, INK_TAKE(session));
     reply(userdata, NULL, clone_id);
@@ -195,7 +195,7 @@ typedef struct Change {
     uint64_t id;
     InkTranscript more;
     size_t n_kept;
-    void (*apply)(struct Change *c, InkSession *session, InkError *reterr);
+    void (*apply)(struct Change *c, InkConversation *session, InkError *reterr);
     InkDoneReply *reply;
     void *userdata;
 } Change;
@@ -208,26 +208,26 @@ static void free_change(Change *c)
 
 INK_DEFINE_CLEANUP(Change, free_change, free_change_p)
 
-static void apply_append(Change *c, InkSession *session, InkError *reterr)
+static void apply_append(Change *c, InkConversation *session, InkError *reterr)
 {
     (void)!ink_transcript_join(&session->transcript, &c->more, reterr);
-    ink_session_changed(session);
+    ink_conversation_changed(session);
 }
 
-static void apply_rewind(Change *c, InkSession *session, InkError *reterr)
+static void apply_rewind(Change *c, InkConversation *session, InkError *reterr)
 {
     (void)reterr;
     ink_transcript_cut(&session->transcript, c->n_kept);
-    ink_session_changed(session);
+    ink_conversation_changed(session);
 }
 
 static void finish_change(Change *c, const InkError *error)
 {
-    InkSession *session = ink_sessions_find(c->app->sessions, c->id);
+    InkConversation *session = ink_sessions_find(c->app->sessions, c->id);
     InkError failed = {0};
     if (session != NULL) {
         session->storing = false;
-        ink_session_used(session);
+        ink_conversation_used(session);
     }
     if (error != NULL)
         failed = *error;
@@ -243,8 +243,8 @@ static void on_changed(void *userdata, const InkError *error)
 }
 
 static Change *new_change(InkApp *app, uint64_t id,
-                          void (*apply)(Change *, InkSession *, InkError *), InkDoneReply *reply,
-                          void *userdata)
+                          void (*apply)(Change *, InkConversation *, InkError *),
+                          InkDoneReply *reply, void *userdata)
 {
     Change *c = g_new0(Change, 1);
     *c = (Change){.app = app, .id = id, .apply = apply, .reply = reply, .userdata = userdata};
@@ -255,7 +255,7 @@ int ink_app_session_append(void *service, uint64_t id, const InkChatMessage *mes
                            InkDoneReply *reply, void *userdata, InkError *reterr)
 {
     InkApp *app = service;
-    InkSession *session;
+    InkConversation *session;
     INK_TRY(ink_sessions_get_quiet(app, id, &session, reterr));
     _cleanup_(free_change_p) Change *c = new_change(app, id, apply_append, reply, userdata);
     INK_TRY(add_messages(&c->more, messages, n, reterr));
@@ -277,7 +277,7 @@ int ink_app_session_rewind(void *service, uint64_t id, uint32_t turn, InkDoneRep
                            void *userdata, InkError *reterr)
 {
     InkApp *app = service;
-    InkSession *session;
+    InkConversation *session;
     INK_TRY(ink_sessions_get_quiet(app, id, &session, reterr));
     const InkTranscript *t = &session->transcript;
     size_t n_head = t->n > 0 && t->turns[0].role == INK_ROLE_SYSTEM ? 1 : 0;
@@ -299,7 +299,7 @@ int ink_app_session_rewind(void *service, uint64_t id, uint32_t turn, InkDoneRep
 static void on_forgotten(void *userdata, const InkError *error)
 {
     _cleanup_(free_change_p) Change *c = userdata;
-    InkSession *session = ink_sessions_find(c->app->sessions, c->id);
+    InkConversation *session = ink_sessions_find(c->app->sessions, c->id);
     if (session != NULL)
         session->storing = false;
     c->reply(c->userdata, error);
@@ -311,7 +311,7 @@ int ink_app_session_forget(void *service, uint64_t id, InkDoneReply *reply, void
                            InkError *reterr)
 {
     InkApp *app = service;
-    InkSession *session;
+    InkConversation *session;
     INK_TRY(ink_sessions_get_quiet(app, id, &session, reterr));
     _cleanup_(free_change_p) Change *c = new_change(app, id, NULL, reply, userdata);
     /* What was computed of it goes too. */
@@ -351,15 +351,15 @@ static void on_counted(void *userdata, const InkError *error, uint32_t count, co
 
 /* Counts the transcript, then the transcript with the text behind it; takes `m` when it succeeds.
  */
-static int count_next(Measure **m, const InkSession *session, InkError *reterr)
+static int count_next(Measure **m, const InkConversation *session, InkError *reterr)
 {
     Measure *taken = *m;
     _cleanup_free_ InkChatMessage *messages = NULL;
     const InkCaller caller = {session->sender, session->app_id, session->kind};
     InkTask input = {.kind = INK_TASK_CHAT, .model = session->model};
     taken->with_text = session->transcript.n == 0 || session->base_version == session->version;
-    INK_TRY(ink_session_messages(session, taken->with_text ? taken->text : NULL,
-                                 strlen(taken->text), &messages, &input.n_messages, reterr));
+    INK_TRY(ink_conversation_messages(session, taken->with_text ? taken->text : NULL,
+                                      strlen(taken->text), &messages, &input.n_messages, reterr));
     input.messages = messages;
     INK_TRY(ink_app_tokenize(taken->app, &caller, &input, false, false, on_counted, taken, reterr));
     *m = NULL;
@@ -370,7 +370,7 @@ static void on_counted(void *userdata, const InkError *error, uint32_t count, co
                        size_t n_ids)
 {
     _cleanup_(free_measure_p) Measure *m = userdata;
-    InkSession *session = ink_sessions_find(m->app->sessions, m->id);
+    InkConversation *session = ink_sessions_find(m->app->sessions, m->id);
     InkError failed = {0};
     (void)ids;
     (void)n_ids;
@@ -396,9 +396,9 @@ int ink_app_session_measure(void *service, uint64_t id, const char *text, InkCou
                             void *userdata, InkError *reterr)
 {
     InkApp *app = service;
-    InkSession *session;
+    InkConversation *session;
     INK_TRY(ink_sessions_get(app, id, &session, reterr));
-    ink_session_used(session);
+    ink_conversation_used(session);
     _cleanup_(free_measure_p) Measure *m = g_new0(Measure, 1);
     *m = (Measure){.app = app,
                    .id = id,

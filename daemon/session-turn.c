@@ -83,7 +83,7 @@ static void on_text(void *userdata, uint64_t offset_bytes, const char *text, siz
 
 /* ------------------------------------------------------------------ the end */
 
-static InkSession *session_of(const InkTurnRun *run)
+static InkConversation *session_of(const InkTurnRun *run)
 {
     return ink_sessions_find(run->app->sessions, run->session_id);
 }
@@ -93,13 +93,13 @@ static void deliver(InkTurnRun *run)
 {
     _cleanup_(free_run_p) InkTurnRun *ended = run;
     const InkTaskResult *result = &run->result;
-    InkSession *session = session_of(run);
+    InkConversation *session = session_of(run);
     if (session != NULL) {
         if (session->running == run)
             session->running = NULL;
         if (session->prewarm == run)
             session->prewarm = NULL;
-        ink_session_used(session);
+        ink_conversation_used(session);
         const InkSessions *s = session->owner;
         if (result->status == INK_TASK_SUCCESS && s->events != NULL &&
             (result->dropped_messages > 0 || result->truncated_tokens > 0))
@@ -117,7 +117,7 @@ static void fail(InkTurnRun *run, int code, const char *message)
 }
 
 /* On the disk, if it had to be; now it is in the transcript too. */
-static void keep_turns(InkTurnRun *run, InkSession *session)
+static void keep_turns(InkTurnRun *run, InkConversation *session)
 {
     InkError error = {0};
     uint32_t usage = run->result.prompt_tokens + run->result.output_tokens;
@@ -125,7 +125,7 @@ static void keep_turns(InkTurnRun *run, InkSession *session)
         fail(run, error.code, error.message);
         return;
     }
-    ink_session_changed(session);
+    ink_conversation_changed(session);
     session->usage = usage;
     session->usage_is_exact = true;
 }
@@ -133,7 +133,7 @@ static void keep_turns(InkTurnRun *run, InkSession *session)
 static void on_stored(void *userdata, const InkError *error)
 {
     InkTurnRun *run = userdata;
-    InkSession *session = session_of(run);
+    InkConversation *session = session_of(run);
     if (session != NULL)
         session->storing = false;
     if (error != NULL)
@@ -144,7 +144,7 @@ static void on_stored(void *userdata, const InkError *error)
 }
 
 /* The new part of the prompt: all of it but what the last turn had already. */
-static uint32_t question_tokens(const InkTurnRun *run, const InkSession *session)
+static uint32_t question_tokens(const InkTurnRun *run, const InkConversation *session)
 {
     uint32_t n = run->result.prompt_tokens;
     if (run->result.truncated_tokens > 0 || (session->transcript.n > 0 && !session->usage_is_exact))
@@ -152,7 +152,7 @@ static uint32_t question_tokens(const InkTurnRun *run, const InkSession *session
     return n > session->usage ? n - session->usage : 0;
 }
 
-static int collect_turns(InkTurnRun *run, InkSession *session, InkError *reterr)
+static int collect_turns(InkTurnRun *run, InkConversation *session, InkError *reterr)
 {
     INK_CHECK(!run->answer_failed, ENOMEM, reterr, "out of memory for the answer");
     INK_TRY(ink_transcript_add(&run->turns, INK_ROLE_ASSISTANT, run->answer, run->n_answer_bytes,
@@ -178,7 +178,7 @@ static bool counts(const InkTurnRun *run)
 static void on_finished(void *userdata, const InkTaskResult *result)
 {
     InkTurnRun *run = userdata;
-    InkSession *session = session_of(run);
+    InkConversation *session = session_of(run);
     InkError error = {0};
     run->result = *result;
     snprintf(run->model, sizeof run->model, "%s", result->model);
@@ -202,7 +202,7 @@ static const InkTaskEvents turn_events = {
 /* ------------------------------------------------------------------ the start */
 
 /* The session's model is that of its first day, as long as it is the default one. */
-static int check_model(InkApp *app, InkSession *session, InkError *reterr)
+static int check_model(InkApp *app, InkConversation *session, InkError *reterr)
 {
     g_autofree char *model = NULL;
     INK_TRY(ink_app_find_model(app, "", &model, reterr));
@@ -212,10 +212,10 @@ static int check_model(InkApp *app, InkSession *session, InkError *reterr)
     return INK_RAISE(ENXIO, reterr, "the session has ended: another model is the default one now");
 }
 
-static int find_session(InkApp *app, const InkCaller *caller, const InkTask *task, InkSession **ret,
-                        InkError *reterr)
+static int find_session(InkApp *app, const InkCaller *caller, const InkTask *task,
+                        InkConversation **ret, InkError *reterr)
 {
-    InkSession *session;
+    InkConversation *session;
     INK_TRY(ink_sessions_get(app, task->session, &session, reterr));
     INK_CHECK(strcmp(session->sender, caller->sender) == 0, ENXIO, reterr,
               "there is no such session any more");
@@ -229,7 +229,7 @@ static int find_session(InkApp *app, const InkCaller *caller, const InkTask *tas
     return 0;
 }
 
-static int new_run(InkApp *app, const InkSession *session, const InkTask *task,
+static int new_run(InkApp *app, const InkConversation *session, const InkTask *task,
                    const InkTaskSink *sink, InkTurnRun **ret, InkError *reterr)
 {
     _cleanup_(free_run_p) InkTurnRun *run = ink_alloc_array(1, sizeof *run);
@@ -249,12 +249,12 @@ int ink_app_start_turn(InkApp *app, const InkCaller *caller, const InkTask *task
 {
     _cleanup_(free_run_p) InkTurnRun *run = NULL;
     _cleanup_free_ InkChatMessage *messages = NULL;
-    InkSession *session = NULL;
+    InkConversation *session = NULL;
     InkTask chat = *task;
     INK_TRY(find_session(app, caller, task, &session, reterr));
     INK_TRY(new_run(app, session, task, sink, &run, reterr));
-    INK_TRY(ink_session_messages(session, task->prompt, task->n_prompt_bytes, &messages,
-                                 &chat.n_messages, reterr));
+    INK_TRY(ink_conversation_messages(session, task->prompt, task->n_prompt_bytes, &messages,
+                                      &chat.n_messages, reterr));
     chat.messages = messages;
     chat.model = session->model;
     chat.context_limit = session->context_limit;

@@ -14,7 +14,7 @@
 
 typedef struct InkTurnRun InkTurnRun;
 
-typedef struct InkSession {
+typedef struct InkConversation {
     InkSessions *owner;
     uint64_t id;
     uint64_t stored_id; /* persistent: of the row */
@@ -35,11 +35,11 @@ typedef struct InkSession {
     uint64_t used_usec;  /* monotonic */
     InkTurnRun *running; /* a prompt; NULL = none */
     InkTurnRun *prewarm;
-} InkSession;
+} InkConversation;
 
 struct InkSessions {
     InkApp *app;
-    GHashTable *table; /* &id -> InkSession, owned */
+    GHashTable *table; /* &id -> InkConversation, owned */
     uint64_t next_id;
     const InkSessionEvents *events;
     void *userdata;
@@ -47,22 +47,23 @@ struct InkSessions {
 };
 
 /* sessions.c */
-InkSession *ink_sessions_find(InkSessions *s, uint64_t id); /* an open one; NULL = none */
-INK_MUST_CHECK int ink_sessions_get(InkApp *app, uint64_t id, InkSession **ret, InkError *reterr);
+InkConversation *ink_sessions_find(InkSessions *s, uint64_t id); /* an open one; NULL = none */
+INK_MUST_CHECK int ink_sessions_get(InkApp *app, uint64_t id, InkConversation **ret,
+                                    InkError *reterr);
 /* The same, and it is not busy. */
-INK_MUST_CHECK int ink_sessions_get_quiet(InkApp *app, uint64_t id, InkSession **ret,
+INK_MUST_CHECK int ink_sessions_get_quiet(InkApp *app, uint64_t id, InkConversation **ret,
                                           InkError *reterr);
-INK_MUST_CHECK int ink_session_new(InkSessions *s, const InkCaller *caller, InkSession **ret,
-                                   InkError *reterr);
-InkSession *ink_session_free(InkSession *session);
-INK_DEFINE_CLEANUP(InkSession, ink_session_free, ink_session_free_p)
+INK_MUST_CHECK int ink_conversation_new(InkSessions *s, const InkCaller *caller,
+                                        InkConversation **ret, InkError *reterr);
+InkConversation *ink_conversation_free(InkConversation *session);
+INK_DEFINE_CLEANUP(InkConversation, ink_conversation_free, ink_conversation_free_p)
 /* Into the table; takes it. */
-void ink_sessions_add(InkSessions *s, InkSession *session);
+void ink_sessions_add(InkSessions *s, InkConversation *session);
 /* Out of the table, without a word. */
 void ink_sessions_drop(InkSessions *s, uint64_t id);
 /* Its transcript is another one: counts that hung on it are void. */
-void ink_session_changed(InkSession *session);
-void ink_session_used(InkSession *session);
+void ink_conversation_changed(InkConversation *session);
+void ink_conversation_used(InkConversation *session);
 /* Of the file of that name; NULL = not known. */
 const InkModelFacts *ink_sessions_model_facts(const InkApp *app, const char *name);
 /* Room for so many bytes more of this program, and of all together? */
@@ -70,9 +71,9 @@ INK_MUST_CHECK int ink_sessions_check_room(const InkSessions *s, const char *app
                                            InkCallerKind kind, size_t n_more_bytes,
                                            InkError *reterr);
 /* Transcript, then `text` as the user's words (NULL = none): borrowed, to be freed. */
-INK_MUST_CHECK int ink_session_messages(const InkSession *session, const char *text,
-                                        size_t n_text_bytes, InkChatMessage **ret, size_t *ret_n,
-                                        InkError *reterr);
+INK_MUST_CHECK int ink_conversation_messages(const InkConversation *session, const char *text,
+                                             size_t n_text_bytes, InkChatMessage **ret,
+                                             size_t *ret_n, InkError *reterr);
 
 /* session-turn.c: cancels a prompt or prewarm; NULL, and one that waits for the disk, are fine. */
 void ink_turn_cancel(InkApp *app, const InkTurnRun *run, InkCancelReason reason);

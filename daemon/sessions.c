@@ -14,7 +14,7 @@
 
 /* ------------------------------------------------------------------ one session */
 
-InkSession *ink_session_free(InkSession *session)
+InkConversation *ink_conversation_free(InkConversation *session)
 {
     if (session == NULL)
         return NULL;
@@ -30,7 +30,7 @@ InkSession *ink_session_free(InkSession *session)
 
 static void free_value(gpointer session)
 {
-    ink_session_free(session);
+    ink_conversation_free(session);
 }
 
 static char *copy_of(const char *text)
@@ -38,20 +38,20 @@ static char *copy_of(const char *text)
     return ink_memdup(text, strlen(text) + 1);
 }
 
-static bool is_busy(const InkSession *session)
+static bool is_busy(const InkConversation *session)
 {
     return session->running != NULL || session->storing;
 }
 
-void ink_session_changed(InkSession *session)
+void ink_conversation_changed(InkConversation *session)
 {
     session->version++;
     session->usage = ink_transcript_tokens(&session->transcript);
     session->usage_is_exact = false;
 }
 
-int ink_session_messages(const InkSession *session, const char *text, size_t n_text_bytes,
-                         InkChatMessage **ret, size_t *ret_n, InkError *reterr)
+int ink_conversation_messages(const InkConversation *session, const char *text, size_t n_text_bytes,
+                              InkChatMessage **ret, size_t *ret_n, InkError *reterr)
 {
     const InkTranscript *t = &session->transcript;
     InkChatMessage *messages = ink_alloc_array(t->n + 1, sizeof *messages);
@@ -69,13 +69,13 @@ int ink_session_messages(const InkSession *session, const char *text, size_t n_t
 
 /* ------------------------------------------------------------------ the table */
 
-InkSession *ink_sessions_find(InkSessions *s, uint64_t id)
+InkConversation *ink_sessions_find(InkSessions *s, uint64_t id)
 {
-    InkSession *session = s != NULL ? g_hash_table_lookup(s->table, &id) : NULL;
+    InkConversation *session = s != NULL ? g_hash_table_lookup(s->table, &id) : NULL;
     return session != NULL && session->is_open ? session : NULL;
 }
 
-int ink_sessions_get(InkApp *app, uint64_t id, InkSession **ret, InkError *reterr)
+int ink_sessions_get(InkApp *app, uint64_t id, InkConversation **ret, InkError *reterr)
 {
     INK_CHECK(!app->stopping, ESHUTDOWN, reterr, "the service is stopping; call again");
     *ret = ink_sessions_find(app->sessions, id);
@@ -83,9 +83,9 @@ int ink_sessions_get(InkApp *app, uint64_t id, InkSession **ret, InkError *reter
     return 0;
 }
 
-int ink_sessions_get_quiet(InkApp *app, uint64_t id, InkSession **ret, InkError *reterr)
+int ink_sessions_get_quiet(InkApp *app, uint64_t id, InkConversation **ret, InkError *reterr)
 {
-    InkSession *session;
+    InkConversation *session;
     INK_TRY(ink_sessions_get(app, id, &session, reterr));
     INK_CHECK(!is_busy(session), EALREADY, reterr,
               "a prompt runs in this session; it takes one at a time");
@@ -106,7 +106,7 @@ static int check_number(const InkSessions *s, const InkCaller *caller, InkError 
     gpointer value;
     g_hash_table_iter_init(&i, s->table);
     while (g_hash_table_iter_next(&i, NULL, &value))
-        n_of_app += strcmp(((InkSession *)value)->app_id, caller->app_id) == 0;
+        n_of_app += strcmp(((InkConversation *)value)->app_id, caller->app_id) == 0;
     INK_CHECK(n_of_app < most, E2BIG, reterr,
               "this program has %u sessions open, the limit is %u; close one", n_of_app, most);
     INK_CHECK(g_hash_table_size(s->table) < INK_LIMIT_SESSIONS, EBUSY, reterr,
@@ -123,7 +123,7 @@ int ink_sessions_check_room(const InkSessions *s, const char *app_id, InkCallerK
     gpointer value;
     g_hash_table_iter_init(&i, s->table);
     while (g_hash_table_iter_next(&i, NULL, &value)) {
-        const InkSession *session = value;
+        const InkConversation *session = value;
         n_bytes += session->transcript.n_bytes;
         if (strcmp(session->app_id, app_id) == 0)
             n_of_app += session->transcript.n_bytes;
@@ -138,10 +138,12 @@ int ink_sessions_check_room(const InkSessions *s, const char *app_id, InkCallerK
     return 0;
 }
 
-int ink_session_new(InkSessions *s, const InkCaller *caller, InkSession **ret, InkError *reterr)
+int ink_conversation_new(InkSessions *s, const InkCaller *caller, InkConversation **ret,
+                         InkError *reterr)
 {
     INK_TRY(check_number(s, caller, reterr));
-    _cleanup_(ink_session_free_p) InkSession *session = ink_alloc_array(1, sizeof *session);
+    _cleanup_(ink_conversation_free_p) InkConversation *session =
+        ink_alloc_array(1, sizeof *session);
     INK_CHECK(session != NULL, ENOMEM, reterr, "out of memory");
     session->owner = s;
     session->id = ++s->next_id;
@@ -181,7 +183,7 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
     (void)usec;
     g_hash_table_iter_init(&i, s->table);
     while (g_hash_table_iter_next(&i, NULL, &value)) {
-        InkSession *session = value;
+        InkConversation *session = value;
         if (is_busy(session) || !session->is_open)
             session->used_usec = now;
         if (now - session->used_usec >= idle_span(s))
@@ -196,14 +198,14 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
-void ink_session_used(InkSession *session)
+void ink_conversation_used(InkConversation *session)
 {
     session->used_usec = ink_clock_monotonic_usec();
 }
 
-void ink_sessions_add(InkSessions *s, InkSession *session)
+void ink_sessions_add(InkSessions *s, InkConversation *session)
 {
-    ink_session_used(session);
+    ink_conversation_used(session);
     if (g_hash_table_size(s->table) == 0)
         arm_idle(s, session->used_usec + idle_span(s));
     g_hash_table_insert(s->table, &session->id, session);
@@ -235,7 +237,7 @@ int ink_sessions_new(InkApp *app, InkSessions **ret, InkError *reterr)
     return INK_RAISE(-r, reterr, "no timer for sessions: %s", strerror(-r));
 }
 
-typedef bool Chooses(const InkSession *session, const void *userdata);
+typedef bool Chooses(const InkConversation *session, const void *userdata);
 
 static void close_chosen(InkSessions *s, Chooses *chooses, const void *userdata,
                          InkSessionEnd reason)
@@ -245,7 +247,7 @@ static void close_chosen(InkSessions *s, Chooses *chooses, const void *userdata,
     gpointer value;
     g_hash_table_iter_init(&i, s->table);
     while (g_hash_table_iter_next(&i, NULL, &value)) {
-        const InkSession *session = value;
+        const InkConversation *session = value;
         if (chooses(session, userdata))
             g_array_append_val(ids, session->id);
     }
@@ -253,7 +255,7 @@ static void close_chosen(InkSessions *s, Chooses *chooses, const void *userdata,
         ink_app_close_session(s->app, g_array_index(ids, uint64_t, n), reason);
 }
 
-static bool is_any(const InkSession *session, const void *userdata)
+static bool is_any(const InkConversation *session, const void *userdata)
 {
     (void)session;
     (void)userdata;
@@ -276,7 +278,7 @@ size_t ink_sessions_n(const InkSessions *s)
     return g_hash_table_size(s->table);
 }
 
-static bool has_other_model(const InkSession *session, const void *model)
+static bool has_other_model(const InkConversation *session, const void *model)
 {
     return strcmp(session->model, model) != 0;
 }
@@ -294,7 +296,7 @@ void ink_app_close_session(void *service, uint64_t id, InkSessionEnd reason)
 {
     InkApp *app = service;
     InkSessions *s = app->sessions;
-    InkSession *session = s != NULL ? g_hash_table_lookup(s->table, &id) : NULL;
+    InkConversation *session = s != NULL ? g_hash_table_lookup(s->table, &id) : NULL;
     if (session == NULL)
         return;
     bool was_open = session->is_open;
@@ -327,7 +329,7 @@ const InkModelFacts *ink_sessions_model_facts(const InkApp *app, const char *nam
     return ink_catalogue_facts(app->models->catalogue, model->name, &model->identity);
 }
 
-static uint32_t window_of(const InkSession *session)
+static uint32_t window_of(const InkConversation *session)
 {
     const InkModelFacts *facts = ink_sessions_model_facts(session->owner->app, session->model);
     uint32_t window = facts != NULL ? facts->context_window : 0;
@@ -336,7 +338,7 @@ static uint32_t window_of(const InkSession *session)
     return window;
 }
 
-static void describe(const InkSession *session, InkServiceSession *ret)
+static void describe(const InkConversation *session, InkServiceSession *ret)
 {
     uint64_t now = ink_clock_monotonic_usec();
     *ret = (InkServiceSession){
@@ -355,7 +357,7 @@ static void describe(const InkSession *session, InkServiceSession *ret)
 
 int ink_app_session_info(void *service, uint64_t id, InkServiceSession *ret, InkError *reterr)
 {
-    InkSession *session = ink_sessions_find(((InkApp *)service)->sessions, id);
+    InkConversation *session = ink_sessions_find(((InkApp *)service)->sessions, id);
     INK_CHECK(session != NULL, ENXIO, reterr, "there is no such session any more");
     describe(session, ret);
     return 0;
@@ -373,7 +375,7 @@ void ink_app_list_sessions(void *service,
     g_hash_table_iter_init(&i, s->table);
     while (g_hash_table_iter_next(&i, NULL, &value)) {
         InkServiceSession row;
-        if (!((InkSession *)value)->is_open)
+        if (!((InkConversation *)value)->is_open)
             continue;
         describe(value, &row);
         each(userdata, &row);
@@ -384,9 +386,9 @@ int ink_app_session_transcript(void *service, uint64_t id,
                                void (*each)(void *userdata, const InkServiceTurn *turn),
                                void *userdata, InkError *reterr)
 {
-    InkSession *session;
+    InkConversation *session;
     INK_TRY(ink_sessions_get(service, id, &session, reterr));
-    ink_session_used(session);
+    ink_conversation_used(session);
     for (size_t n = 0; n < session->transcript.n; n++) {
         const InkTurn *turn = &session->transcript.turns[n];
         InkServiceTurn told = {.role = ink_transcript_word(turn->role),

@@ -173,7 +173,7 @@ static void on_caller_gone(void *userdata, InkCallerEntry *who)
         if (c->who == who)
             c->who = NULL;
     ink_requests_drop_owner(b, who);
-    ink_session_objects_drop_owner(b, who);
+    ink_bus_sessions_drop_owner(b, who);
 }
 
 void ink_bus_append_clean(InkBuffer *b, const char *text, size_t n_bytes)
@@ -209,7 +209,7 @@ static int add_interfaces(InkBus *b)
                                              interfaces[i].interface, interfaces[i].vtable, b));
     INK_TRY(sd_bus_add_filter(b->bus, &b->slots[b->n_slots++], ink_memory_filter, b));
     INK_TRY(ink_requests_add(b));
-    return ink_session_objects_init(b);
+    return ink_bus_sessions_init(b);
 }
 
 int ink_bus_new(sd_bus *bus, sd_event *event, const InkServiceOps *ops, void *service, InkBus **ret,
@@ -239,7 +239,7 @@ InkBus *ink_bus_free(InkBus *b)
         return NULL;
     b->stopping = true;
     ink_requests_drop_all(b);
-    ink_session_objects_drop_all(b);
+    ink_bus_sessions_drop_all(b);
     ink_callers_free(b->callers);
     for (InkCall *c = b->calls; c != NULL; c = c->next)
         c->bus = NULL;

@@ -393,8 +393,8 @@ static int start_import(InkBus *b, InkCallerEntry *who, const InkTaskOptions *op
 {
     _cleanup_close_ int fd = fcntl(options->import_fd, F_DUPFD_CLOEXEC, 3);
     INK_CHECK(fd >= 0, EBUSY, reterr, "file: no descriptor is free: %s", strerror(errno));
-    INK_TRY(b->ops->import_model(b->service, &who->caller, &options->import, fd, sink, ret_id,
-                                 reterr));
+    INK_TRY(
+        b->ops->import_model(b->service, &who->caller, &options->import, fd, sink, ret_id, reterr));
     (void)INK_TAKE_FD(fd);
     return 0;
 }

@@ -110,13 +110,13 @@ static const InkOption clone_rows[] = {INK_OPTION_TOKEN(CloneOptions, handle_tok
 static int clone_session(InkSessionObject *o, InkCallerEntry *who, sd_bus_message *m,
                          InkError *reterr)
 {
-    _cleanup_(ink_session_object_free_p) InkSessionObject *clone = NULL;
+    _cleanup_(ink_bus_session_free_p) InkSessionObject *clone = NULL;
     CloneOptions options = {0};
     INK_TRY(ink_options_read(m, clone_rows, INK_OPTIONS_N(clone_rows), "", &options, NULL, reterr));
-    INK_TRY(ink_session_object_new(o->bus, who, m, options.handle_token, &clone, reterr));
+    INK_TRY(ink_bus_session_new(o->bus, who, m, options.handle_token, &clone, reterr));
     InkSessionObject *made = clone;
-    INK_TRY(o->bus->ops->session_clone(o->bus->service, o->id, &who->caller,
-                                       ink_session_object_made, made, reterr));
+    INK_TRY(o->bus->ops->session_clone(o->bus->service, o->id, &who->caller, ink_bus_session_made,
+                                       made, reterr));
     (void)INK_TAKE(clone);
     return 0;
 }
@@ -262,7 +262,7 @@ static int on_method(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
 
 #define FLAGS (SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_SENSITIVE)
 
-const sd_bus_vtable ink_session_vtable[] = {
+const sd_bus_vtable ink_bus_session_vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_NAMES("Prompt", "sa{sv}", SD_BUS_PARAM(text) SD_BUS_PARAM(options), "sa{sv}",
                              SD_BUS_PARAM(text) SD_BUS_PARAM(result), on_method, FLAGS),

@@ -10,7 +10,7 @@
 
 /* ---------------------------------------------------------------- lifetime */
 
-InkSessionObject *ink_session_object_free(InkSessionObject *o)
+InkSessionObject *ink_bus_session_free(InkSessionObject *o)
 {
     if (o == NULL)
         return NULL;
@@ -26,10 +26,10 @@ InkSessionObject *ink_session_object_free(InkSessionObject *o)
     return NULL;
 }
 
-int ink_session_object_new(InkBus *b, InkCallerEntry *who, sd_bus_message *m, const char *token,
-                           InkSessionObject **ret, InkError *reterr)
+int ink_bus_session_new(InkBus *b, InkCallerEntry *who, sd_bus_message *m, const char *token,
+                        InkSessionObject **ret, InkError *reterr)
 {
-    _cleanup_(ink_session_object_free_p) InkSessionObject *o = ink_alloc_array(1, sizeof(*o));
+    _cleanup_(ink_bus_session_free_p) InkSessionObject *o = ink_alloc_array(1, sizeof(*o));
     INK_CHECK(o != NULL, ENOMEM, reterr, "out of memory for the session");
     INK_TRY(ink_owned_path(INK_BUS_SESSIONS, who->sender, token, 's', &o->path, reterr));
     for (const InkSessionObject *other = b->sessions; other != NULL; other = other->next)
@@ -44,7 +44,7 @@ int ink_session_object_new(InkBus *b, InkCallerEntry *who, sd_bus_message *m, co
     return 0;
 }
 
-void ink_session_object_made(void *userdata, const InkError *error, uint64_t id)
+void ink_bus_session_made(void *userdata, const InkError *error, uint64_t id)
 {
     InkSessionObject *o = userdata;
     _cleanup_(ink_call_free_p) InkCall *call = INK_TAKE(o->call);
@@ -60,10 +60,10 @@ void ink_session_object_made(void *userdata, const InkError *error, uint64_t id)
         b->ops->close_session(b->service, o->id, INK_SESSION_GONE); /* frees it */
         return;
     }
-    ink_session_object_free(o);
+    ink_bus_session_free(o);
 }
 
-void ink_session_objects_drop_owner(InkBus *b, InkCallerEntry *who)
+void ink_bus_sessions_drop_owner(InkBus *b, InkCallerEntry *who)
 {
     for (InkSessionObject *o = b->sessions; o != NULL;) {
         InkSessionObject *next = o->next;
@@ -77,7 +77,7 @@ void ink_session_objects_drop_owner(InkBus *b, InkCallerEntry *who)
     }
 }
 
-void ink_session_objects_drop_all(InkBus *b)
+void ink_bus_sessions_drop_all(InkBus *b)
 {
     while (b->sessions != NULL) {
         InkSessionObject *o = b->sessions;
@@ -87,7 +87,7 @@ void ink_session_objects_drop_all(InkBus *b)
         if (o->id == 0)
             continue; /* its callback frees it */
         b->ops->close_session(b->service, o->id, INK_SESSION_SHUTDOWN);
-        ink_session_object_free(o);
+        ink_bus_session_free(o);
     }
     if (b->ops->set_session_events != NULL)
         b->ops->set_session_events(b->service, NULL, NULL);
@@ -95,7 +95,7 @@ void ink_session_objects_drop_all(InkBus *b)
 
 /* ------------------------------------------------------------------ lookup */
 
-InkSessionObject *ink_session_find(InkBus *b, const char *path, const char *sender)
+InkSessionObject *ink_bus_session_find(InkBus *b, const char *path, const char *sender)
 {
     for (InkSessionObject *o = b->sessions; o != NULL && sender != NULL; o = o->next)
         if (o->id != 0 && strcmp(o->owner->sender, sender) == 0 && strcmp(o->path, path) == 0)
@@ -111,10 +111,10 @@ static InkSessionObject *find_id(InkBus *b, uint64_t id)
     return o;
 }
 
-int ink_session_id_of_path(InkBus *b, const InkCallerEntry *who, const char *path, uint64_t *ret_id,
-                           InkError *reterr)
+int ink_bus_session_id(InkBus *b, const InkCallerEntry *who, const char *path, uint64_t *ret_id,
+                       InkError *reterr)
 {
-    const InkSessionObject *o = ink_session_find(b, path, who->sender);
+    const InkSessionObject *o = ink_bus_session_find(b, path, who->sender);
     INK_CHECK(o != NULL, ENXIO, reterr, "this connection has no session of that path");
     *ret_id = o->id;
     return 0;
@@ -142,7 +142,7 @@ static int find_object(sd_bus *bus, const char *path, const char *interface, voi
     InkBus *b = userdata;
     (void)interface;
     (void)reterr;
-    InkSessionObject *o = ink_session_find(b, path, ink_owned_current_sender(bus));
+    InkSessionObject *o = ink_bus_session_find(b, path, ink_owned_current_sender(bus));
     if (o == NULL)
         o = find_to_close(b, bus, path);
     *ret_found = o;
@@ -158,7 +158,7 @@ static int list_nodes(sd_bus *bus, const char *prefix, void *userdata, char ***r
     (void)prefix;
     (void)reterr;
     for (InkSessionObject *o = b->sessions; o != NULL; o = o->next)
-        if (ink_session_find(b, o->path, sender) == o)
+        if (ink_bus_session_find(b, o->path, sender) == o)
             INK_TRY(ink_owned_nodes_add(&nodes, o->path));
     *ret_nodes = INK_TAKE(nodes.paths);
     nodes.n = 0;
@@ -195,7 +195,7 @@ static void on_closed(void *userdata, uint64_t id, InkSessionEnd reason)
         if (m != NULL && sd_bus_message_append(m, "sa{sv}", words[reason], 0) >= 0)
             (void)sd_bus_send(o->bus->bus, m, NULL);
     }
-    ink_session_object_free(o);
+    ink_bus_session_free(o);
 }
 
 static void on_overflow(void *userdata, uint64_t id, uint32_t turns_dropped,
@@ -211,11 +211,11 @@ static void on_overflow(void *userdata, uint64_t id, uint32_t turns_dropped,
 
 static const InkSessionEvents session_events = {.closed = on_closed, .overflow = on_overflow};
 
-int ink_session_objects_init(InkBus *b)
+int ink_bus_sessions_init(InkBus *b)
 {
     b->ops->set_session_events(b->service, &session_events, b);
     INK_TRY(sd_bus_add_fallback_vtable(b->bus, &b->slots[b->n_slots++], INK_BUS_SESSIONS,
-                                       INK_BUS_SESSION, ink_session_vtable, find_object, b));
+                                       INK_BUS_SESSION, ink_bus_session_vtable, find_object, b));
     return sd_bus_add_node_enumerator(b->bus, &b->slots[b->n_slots++], INK_BUS_SESSIONS, list_nodes,
                                       b);
 }
@@ -278,15 +278,15 @@ static void create_options_done(CreateOptions *o)
     ink_task_input_done(&o->input);
 }
 
-int ink_session_on_create(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr)
+int ink_bus_on_create_session(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr)
 {
     _cleanup_(create_options_done) CreateOptions options = {.input = INK_TASK_INPUT_INIT};
-    _cleanup_(ink_session_object_free_p) InkSessionObject *o = NULL;
+    _cleanup_(ink_bus_session_free_p) InkSessionObject *o = NULL;
     INK_TRY(read_create(m, &options, reterr));
-    INK_TRY(ink_session_object_new(b, who, m, options.handle_token, &o, reterr));
+    INK_TRY(ink_bus_session_new(b, who, m, options.handle_token, &o, reterr));
     InkSessionObject *made = o;
-    int r = b->ops->create_session(b->service, &who->caller, &options.session,
-                                   ink_session_object_made, made, reterr);
+    int r = b->ops->create_session(b->service, &who->caller, &options.session, ink_bus_session_made,
+                                   made, reterr);
     if (r < 0)
         return r;
     (void)INK_TAKE(o); /* the callback has it, or had it */
@@ -326,7 +326,7 @@ static void each_session(void *userdata, const InkServiceSession *session)
         list->r = append_row(list, o, session);
 }
 
-int ink_session_on_list(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr)
+int ink_bus_on_list_sessions(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr)
 {
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
     INK_TRY(ink_options_read(m, NULL, 0, "", NULL, NULL, reterr));

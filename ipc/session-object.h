@@ -12,15 +12,15 @@
 #include "ipc/bus-private.h"
 
 /* Fallback vtable and node enumerator under INK_BUS_SESSIONS; listens to the service. */
-INK_MUST_CHECK int ink_session_objects_init(InkBus *b);
+INK_MUST_CHECK int ink_bus_sessions_init(InkBus *b);
 /* The caller left, or the bus ends: its sessions are closed. */
-void ink_session_objects_drop_owner(InkBus *b, InkCallerEntry *who);
-void ink_session_objects_drop_all(InkBus *b);
+void ink_bus_sessions_drop_owner(InkBus *b, InkCallerEntry *who);
+void ink_bus_sessions_drop_all(InkBus *b);
 
 /* Method Manager.CreateSession, ListSessions. */
-int ink_session_on_create(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr);
-int ink_session_on_list(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr);
+int ink_bus_on_create_session(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr);
+int ink_bus_on_list_sessions(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr);
 
 /* The session of this path if it is the caller's; -ENXIO. */
-INK_MUST_CHECK int ink_session_id_of_path(InkBus *b, const InkCallerEntry *who, const char *path,
-                                          uint64_t *ret_id, InkError *reterr);
+INK_MUST_CHECK int ink_bus_session_id(InkBus *b, const InkCallerEntry *who, const char *path,
+                                      uint64_t *ret_id, InkError *reterr);

@@ -17,14 +17,13 @@ struct InkSessionObject {
 };
 
 /* The object of this path, if it belongs to `sender`. */
-InkSessionObject *ink_session_find(InkBus *b, const char *path, const char *sender);
+InkSessionObject *ink_bus_session_find(InkBus *b, const char *path, const char *sender);
 /* Makes a hidden object and starts `create`, whose reply shows it. */
-INK_MUST_CHECK int ink_session_object_new(InkBus *b, InkCallerEntry *who, sd_bus_message *m,
-                                          const char *token, InkSessionObject **ret,
-                                          InkError *reterr);
-InkSessionObject *ink_session_object_free(InkSessionObject *o);
-INK_DEFINE_CLEANUP(InkSessionObject, ink_session_object_free, ink_session_object_free_p)
+INK_MUST_CHECK int ink_bus_session_new(InkBus *b, InkCallerEntry *who, sd_bus_message *m,
+                                       const char *token, InkSessionObject **ret, InkError *reterr);
+InkSessionObject *ink_bus_session_free(InkSessionObject *o);
+INK_DEFINE_CLEANUP(InkSessionObject, ink_bus_session_free, ink_bus_session_free_p)
 /* An InkSessionReply; `userdata` is the hidden object. */
-void ink_session_object_made(void *userdata, const InkError *error, uint64_t id);
+void ink_bus_session_made(void *userdata, const InkError *error, uint64_t id);
 
-extern const sd_bus_vtable ink_session_vtable[];
+extern const sd_bus_vtable ink_bus_session_vtable[];

@@ -49,7 +49,7 @@ static int start_delivered(InkBus *b, InkCallerEntry *who, sd_bus_message *m, In
     INK_TRY(ink_options_read_task(m, kind, &o, reterr));
     INK_TRY(ink_options_join(&o, &in, reterr));
     if (kind == INK_TASK_PROMPT)
-        INK_TRY(ink_session_id_of_path(b, who, in.session, &o.task.session, reterr));
+        INK_TRY(ink_bus_session_id(b, who, in.session, &o.task.session, reterr));
     return ink_request_start(b, who, m, &o, delivery, reterr);
 }
 
