@@ -2,6 +2,8 @@
  * Copyright 2026 the inkling authors */
 
 /* Text as it is made, for `complete` and `chat`; Ctrl-C cancels in the service. */
+#include "clients/cli-generate.h"
+
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -10,7 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "clients/cli-generate.h"
 #include "ipc/names.h"
 
 static volatile sig_atomic_t n_interrupts;

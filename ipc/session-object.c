@@ -89,8 +89,7 @@ void ink_bus_sessions_drop_all(InkBus *b)
         b->ops->close_session(b->service, o->id, INK_SESSION_SHUTDOWN);
         ink_bus_session_free(o);
     }
-    if (b->ops->set_session_events != NULL)
-        b->ops->set_session_events(b->service, NULL, NULL);
+    b->ops->set_session_events(b->service, NULL, NULL);
 }
 
 /* ------------------------------------------------------------------ lookup */

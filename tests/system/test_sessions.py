@@ -204,6 +204,19 @@ class SessionTest(unittest.TestCase):
                     self.assertGreater(result["truncated-tokens"], 0, policy)
         run(body())
 
+    def test_a_limit_beyond_the_window_is_the_window(self):
+        async def body():
+            async with Talker(self.service) as c:
+                path = await c.create(context_limit=1 << 20)
+                await c.prompt(path, "Hello", short(2))
+                self.assertEqual(await c.property(path, "ContextWindow"), 8192)
+                path = await c.create(context_limit=64)
+                self.assertEqual(await c.property(path, "ContextWindow"), 64)
+                _, result = await c.prompt(path, "Count on: " + COUNTING, short(200))
+                self.assertEqual(result["prompt-tokens"] + result["output-tokens"], 64)
+                self.assertEqual(result["finish-reason"], "length")
+        run(body())
+
     def test_prewarm_reads_ahead(self):
         async def body():
             async with Talker(self.service) as c:
