@@ -108,8 +108,13 @@ int ink_architecture_find(const InkGguf *g, const InkArchitecture **ret, InkErro
         char c = name.text[i];
         shown[i] = c > ' ' && c < 127 ? c : '?';
     }
-    return INK_RAISE(EOPNOTSUPP, reterr,
-                     "general.architecture is \"%s\"; this build supports: llama, gemma3", shown);
+    char known[KEY_BYTES] = "";
+    for (size_t i = 0; i < N_OF(architectures); i++) {
+        size_t n = strlen(known);
+        snprintf(known + n, sizeof(known) - n, "%s%s", i > 0 ? ", " : "", architectures[i].name);
+    }
+    return INK_RAISE(EOPNOTSUPP, reterr, "general.architecture is \"%s\"; this build supports: %s",
+                     shown, known);
 }
 
 static int get_u32(const InkArchitecture *a, const InkGguf *g, const char *name, uint32_t min,
