@@ -406,6 +406,24 @@ class PersistentTest(unittest.TestCase):
                 self.assertEqual(self.found_in_memory(words), set())
         run(body())
 
+    def test_a_base_model_holds_no_conversation(self):
+        toy = (SOURCE / "tests/data/toy-llama.gguf").read_bytes()
+        model = self.service.root / "base.gguf"
+        model.write_bytes(toy.replace(b"tokenizer.chat_template", b"tokenizer.ch_t_template"))
+        base = Service(model_path=model)
+        self.addCleanup(base.close)
+
+        async def body():
+            async with Talker(base) as c:
+                path = await c.create()  # nobody has looked into the file yet
+                for attempt in (c.prompt(path, "Hello"), c.create()):
+                    with self.assertRaises(Error) as caught:
+                        await attempt
+                    self.assertIn("NotSupported", caught.exception.name)
+                    self.assertIn("chat template", caught.exception.message)
+                self.assertEqual(await c.transcript(path), [])
+        run(body())
+
     def test_shutdown_tells_the_owner(self):
         async def body():
             async with Talker(self.service) as c:
