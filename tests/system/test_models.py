@@ -285,11 +285,12 @@ class ModelsTest(unittest.TestCase):
                                  env=s.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self.assertTrue(s.wait_for(lambda: helpers(s)))
             helper, daemon = helpers(s), s.daemon_pid()
-            time.sleep(0.02 + 0.09 * i)
+            time.sleep(0.02 + 0.09 * i % 0.7)
             os.kill(daemon, signal.SIGKILL)
             self.assertIn(p.wait(30), (0, 3))
-            for pid in helper:  # it dies with the daemon
+            for pid in helper + [daemon]:  # it dies with the daemon
                 self.assertTrue(s.wait_for(lambda: not alive(pid)))
+            self.assertTrue(s.wait_for(lambda: s.daemon_pid() != daemon))  # and the bus has seen it
             self.assertLessEqual(set(files(s)), {"a.gguf"})
             if files(s):
                 whole += 1
