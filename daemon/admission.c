@@ -308,9 +308,9 @@ static bool foreground_is_there(const InkAdmission *a)
     return false;
 }
 
-/* A lower class never keeps a better one out: the worker holds places for that (scheduler.h), and
- * background stands back there, so that it does not even count among its own program's. Counted
- * afresh, since the class of a running request may change. */
+/* A lower class never keeps a better one out, not even that of the same program, whose long answers
+ * must not hold up its typing: the worker holds places for that (scheduler.h), and lower ones stand
+ * back there. Counted afresh, since the class of a running request may change. */
 static bool may_start(const InkAdmission *a, const InkRequest *r)
 {
     if (ink_request_is_short(r))
@@ -323,10 +323,9 @@ static bool may_start(const InkAdmission *a, const InkRequest *r)
         const InkRequest *other = key;
         if (ink_request_is_short(other))
             continue;
-        bool stands_back =
-            other->priority == INK_PRIORITY_BACKGROUND && other->priority > r->priority;
-        n_before += other->priority <= r->priority;
-        n_of_app += !stands_back && strcmp(other->app_id, r->app_id) == 0;
+        bool counts = other->priority <= r->priority;
+        n_before += counts;
+        n_of_app += counts && strcmp(other->app_id, r->app_id) == 0;
     }
     if (n_before >= INK_LIMIT_RUNNING ||
         n_of_app >= half_if(INK_LIMIT_RUNNING_PER_APP, r->is_sandboxed))

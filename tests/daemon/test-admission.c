@@ -203,6 +203,30 @@ static void test_admission_background_takes_no_place_from_others(void **state)
     ink_admission_free(a);
 }
 
+static void test_admission_long_answers_do_not_hold_up_typing_of_the_same_program(void **state)
+{
+    (void)state;
+    InkAdmission *a = ink_admission_new();
+    InkRequest *chats[INK_LIMIT_RUNNING_PER_APP];
+    for (size_t i = 0; i < INK_LIMIT_RUNNING_PER_APP; i++) {
+        chats[i] = add(a, "a", INK_PRIORITY_INTERACTIVE);
+        assert_ptr_equal(take(a, 0), chats[i]);
+    }
+    InkRequest *more = add(a, "a", INK_PRIORITY_INTERACTIVE);
+    assert_null(take(a, 0));
+    InkRequest *typing = add(a, "a", INK_PRIORITY_TYPING);
+    assert_ptr_equal(take(a, 0), typing);
+    /* Better ones count for a lower one. */
+    InkRequest *normal = add(a, "a", INK_PRIORITY_NORMAL);
+    assert_null(take(a, 0));
+    drop(a, typing);
+    drop(a, normal);
+    drop(a, more);
+    for (size_t i = 0; i < INK_LIMIT_RUNNING_PER_APP; i++)
+        drop(a, chats[i]);
+    ink_admission_free(a);
+}
+
 static void test_admission_lower_classes_cannot_fill_the_worker(void **state)
 {
     (void)state;
@@ -481,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_admission_refuses_more_than_sixty_four_in_all),
         cmocka_unit_test(test_admission_bounds_the_bytes_that_wait),
         cmocka_unit_test(test_admission_background_takes_no_place_from_others),
+        cmocka_unit_test(test_admission_long_answers_do_not_hold_up_typing_of_the_same_program),
         cmocka_unit_test(test_admission_lower_classes_cannot_fill_the_worker),
         cmocka_unit_test(test_admission_short_requests_need_no_place),
         cmocka_unit_test(test_admission_shares_time_and_not_requests),
