@@ -7,7 +7,8 @@
 #include "engine/base/alloc.h"
 
 /* Cutting stops when no more than this part of what is kept could be had back. */
-#define CUT_PART 256u
+#define CUT_PART        256u
+#define FIRST_CUT_BYTES 256u
 
 /* -- encoding ---------------------------------------------------------------------------------- */
 
@@ -134,15 +135,24 @@ static bool fits(const Cutter *c)
 }
 
 /* The fewest turns without which it fits, all but the last if that is not enough; `tokens` are what
- * is left then. Halving is cheap: what stays is short in the end, and only the first tries are not.
- */
+ * is left then. It begins at the short end, so that no try takes much longer than what fits. */
 static int drop_turns(Cutter *c, size_t *ret_n_dropped, InkError *reterr)
 {
     size_t too_few = 0, enough = c->n_turns - 1;
     *ret_n_dropped = enough;
+    if (enough == 0)
+        return 0;
     INK_TRY(try_cut(c, enough, NULL, reterr));
     if (!fits(c))
         return 0;
+    for (size_t n_more = 1; n_more < enough; n_more *= 2) {
+        INK_TRY(try_cut(c, enough - n_more, NULL, reterr));
+        if (!fits(c)) {
+            too_few = enough - n_more;
+            break;
+        }
+        enough -= n_more;
+    }
     while (enough - too_few > 1) {
         size_t middle = too_few + (enough - too_few) / 2;
         INK_TRY(try_cut(c, middle, NULL, reterr));
@@ -187,6 +197,15 @@ static int cut_text(Cutter *c, size_t n_dropped, InkError *reterr)
     INK_CHECK(fits(c), EMSGSIZE, reterr,
               "the prompt has %zu tokens without all that may be cut, there is room for %zu",
               c->tokens->n, c->n_most);
+    for (size_t more = FIRST_CUT_BYTES; more < most; more *= 2) { /* as with turns */
+        kept = keep_bytes(c, text, more);
+        INK_TRY(try_cut(c, n_dropped, &kept, reterr));
+        if (!fits(c)) {
+            most = more;
+            break;
+        }
+        least = more;
+    }
     while (most - least > 1 + least / CUT_PART) {
         size_t middle = least + (most - least) / 2;
         kept = keep_bytes(c, text, middle);

@@ -264,9 +264,15 @@ static int on_generate(Worker *w, InkError *reterr)
     INK_TRY(map_strings(w, &bulk, &answered, reterr));
     if (answered)
         return 0;
+    uint64_t begin = ink_clock_monotonic_usec();
     int r = ink_generation_new(w->engine, &w->frame.generate, &bulk, &g, &e);
     if (r == -EPROTO)
         return INK_RAISE(EPROTO, reterr, "%s", e.message);
+    /* Some megabytes of text cost a second, also of one that is refused then. */
+    uint64_t usec = ink_clock_monotonic_usec() - begin;
+    ink_scheduler_charge(w->scheduler, w->frame.generate.scope, w->frame.generate.priority, usec);
+    if (g != NULL)
+        g->engine_usec = usec;
     if (r == 0)
         r = ink_scheduler_add(w->scheduler, &g, &e);
     return r < 0 ? send_failed(w, r, &e) : 0;

@@ -158,6 +158,13 @@ int ink_scheduler_add(InkScheduler *s, InkGeneration **g, InkError *reterr)
     return 0;
 }
 
+void ink_scheduler_charge(InkScheduler *s, uint32_t scope, uint32_t class, uint64_t usec)
+{
+    InkAccount *account = ink_accounts_enter(&s->accounts, scope, class);
+    account->used_usec += usec;
+    ink_accounts_leave(&s->accounts, account);
+}
+
 void ink_scheduler_trim(InkScheduler *s, uint32_t scope, size_t keep_bytes)
 {
     for (size_t i = 0; i < s->n && keep_bytes == 0; i++)

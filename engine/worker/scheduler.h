@@ -52,6 +52,8 @@ INK_DEFINE_CLEANUP(InkScheduler, ink_scheduler_free, ink_scheduler_free_p)
 /* Takes the generation over (*g becomes NULL), or answers -EBUSY (queue full), -ENOMEM (would never
  * fit) and leaves it with the caller. */
 INK_MUST_CHECK int ink_scheduler_add(InkScheduler *s, InkGeneration **g, InkError *reterr);
+/* Books time that a request of this scope and class has cost outside of steps. */
+void ink_scheduler_charge(InkScheduler *s, uint32_t scope, uint32_t class, uint64_t usec);
 /* As the frame TRIM says. */
 void ink_scheduler_trim(InkScheduler *s, uint32_t scope, size_t keep_bytes);
 bool ink_scheduler_has(const InkScheduler *s, uint64_t id);

@@ -137,6 +137,28 @@ static void test_sharing_applications_share_and_not_requests(void **state)
     free(prompt);
 }
 
+/* Encoding megabytes costs time too, even when they are refused. */
+static void test_sharing_time_outside_of_steps_counts(void **state)
+{
+    (void)state;
+    char *prompt = strdup(long_prompt(100));
+    begin(0);
+    add(scoped(1, 9, writer_seed, 64), "hello and");
+    settle();
+    step(NULL, NULL);
+    ink_scheduler_charge(scheduler, 1, 1, 1000000);
+    add(scoped(2, 1, 1, 4), prompt);
+    add(scoped(3, 2, 1, 4), prompt);
+    settle();
+    step(NULL, NULL);
+    assert_int_equal(answers[2].prompt_done, 0);
+    assert_int_equal(answers[3].prompt_done, INK_SCHEDULER_SHARED_ROWS);
+    run_to_end();
+    assert_true(answers[2].ended && answers[3].ended_at < answers[2].ended_at);
+    finish();
+    free(prompt);
+}
+
 static void test_sharing_admission_goes_by_engine_time(void **state)
 {
     (void)state;
@@ -402,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_sharing_cancelled_prompt_is_not_lost),
         cmocka_unit_test(test_sharing_what_is_forgotten_does_not_come_back),
         cmocka_unit_test(test_sharing_applications_share_and_not_requests),
+        cmocka_unit_test(test_sharing_time_outside_of_steps_counts),
         cmocka_unit_test(test_sharing_admission_goes_by_engine_time),
         cmocka_unit_test(test_sharing_accounts_forget_absence_and_keep_debts),
         cmocka_unit_test(test_sharing_long_typing_becomes_interactive),
