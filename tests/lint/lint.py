@@ -176,7 +176,7 @@ def nm(path, *options):
 
 def check_linked(build):
     daemon, worker = build / "daemon/inklingd", build / "engine/worker/inkling-worker"
-    if re.search(r" ink_(engine|forward|template|tokenizer|gguf|kernels)_", nm(daemon)):
+    if re.search(r" ink_(engine|forward|session|template|tokenizer|gguf|kernels)_", nm(daemon)):
         problem(daemon, 0, "the broker links engine code")
     needed = subprocess.run(["ldd", str(worker)], capture_output=True, text=True).stdout
     for library in ["glib", "sqlite", "systemd", "dbus", "pcre"]:
