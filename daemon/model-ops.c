@@ -91,23 +91,14 @@ void ink_app_model_loaded(InkApp *app, const InkWireLoaded *loaded)
     ink_catalogue_put_loaded(app->models->catalogue, app->model, &app->identity, loaded);
 }
 
-static void copy_text(char *out, size_t out_bytes, const char *text)
-{
-    size_t n = strnlen(text, out_bytes - 1);
-    if (text[n] != '\0') /* cut between two characters */
-        n -= ink_utf8_torn_tail(text, n);
-    memcpy(out, text, n);
-    out[n] = '\0';
-}
-
 void ink_app_describe_model(const InkApp *app, const InkModel *model, InkServiceModel *ret)
 {
     const InkCatalogue *c = app->models->catalogue;
     const InkModelFacts *facts = ink_catalogue_facts(c, model->name, &model->identity);
     const InkModelRecord *record = ink_catalogue_record(c, model->name);
     *ret = (InkServiceModel){.size_bytes = model->size_bytes, .is_system = model->is_system};
-    copy_text(ret->name, sizeof ret->name, model->name);
-    copy_text(ret->path, sizeof ret->path, model->path);
+    ink_utf8_copy_cut(ret->name, sizeof ret->name, model->name);
+    ink_utf8_copy_cut(ret->path, sizeof ret->path, model->path);
     ret->loaded = ink_worker_loaded(app->worker) != NULL && strcmp(app->model, model->name) == 0 &&
                   ink_models_same(&app->identity, &model->identity);
     if (facts != NULL) {

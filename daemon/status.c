@@ -30,15 +30,6 @@ static uint64_t resident_bytes(int pid)
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static void copy_string(char *out, size_t out_bytes, const char *text)
-{
-    size_t n = strnlen(text, out_bytes - 1);
-    if (text[n] != '\0') /* cut between two characters */
-        n -= ink_utf8_torn_tail(text, n);
-    memcpy(out, text, n);
-    out[n] = '\0';
-}
-
 /* The default model's entry, or NULL with the reason. */
 static const InkModel *default_model(const InkApp *app, const InkModels *models, InkError *reterr)
 {
@@ -89,7 +80,7 @@ void ink_app_state(void *service, InkServiceState *ret)
     const char *name = model != NULL ? model->name : "";
     if (ink_app_has_worker(app))
         name = app->model;
-    copy_string(ret->model, sizeof ret->model, name);
+    ink_utf8_copy_cut(ret->model, sizeof ret->model, name);
     ret->context_window = window_of(app, &models, name);
     ret->queue_depth =
         (uint32_t)(ink_admission_n_queued(app->admission) + g_queue_get_length(&app->retries));
@@ -136,7 +127,7 @@ static bool is_refused(const InkApp *app, const InkModel *model)
 static void say(InkServiceAvailability *ret, const char *state, const char *reason)
 {
     ret->state = state;
-    copy_string(ret->reason, sizeof ret->reason, reason);
+    ink_utf8_copy_cut(ret->reason, sizeof ret->reason, reason);
 }
 
 static void model_availability(const InkApp *app, const InkModel *model,

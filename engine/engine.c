@@ -128,27 +128,6 @@ static int open_model(InkEngine *e, const InkEngineOptions *options, const struc
     return 0;
 }
 
-/* Valid UTF-8 without control characters, cut between characters. */
-static void copy_printable(char *out, size_t out_bytes, InkGgufString text)
-{
-    size_t n = 0;
-    for (size_t at = 0; at < text.n_bytes;) {
-        uint32_t c = 0;
-        size_t n_char = ink_utf8_decode(text.text + at, text.n_bytes - at, &c);
-        bool plain = n_char > 0 && c >= 0x20 && (c < 0x7f || c > 0x9f);
-        size_t n_written = plain ? n_char : 1;
-        if (n + n_written >= out_bytes)
-            break;
-        if (plain)
-            memcpy(out + n, text.text + at, n_char);
-        else
-            out[n] = '?';
-        n += n_written;
-        at += n_char > 0 ? n_char : 1;
-    }
-    out[n] = '\0';
-}
-
 static void fill_info(InkEngine *e)
 {
     const InkModel *m = e->model;
@@ -157,7 +136,7 @@ static void fill_info(InkEngine *e)
     InkGgufString given;
     if (ink_gguf_get_string(e->gguf, "general.name", &name, &given, NULL) == 0)
         name = given;
-    copy_printable(info->name, sizeof(info->name), name);
+    ink_utf8_copy_printable(info->name, sizeof(info->name), name.text, name.n_bytes);
     snprintf(info->architecture, sizeof(info->architecture), "%s", m->architecture->name);
     snprintf(info->quantization, sizeof(info->quantization), "%s", m->quantization);
     info->kernels = e->forward.kernels->name;

@@ -127,3 +127,12 @@ void ink_utf8_copy_printable(char *out, size_t out_bytes, const char *text, size
     }
     out[n] = '\0';
 }
+
+void ink_utf8_copy_cut(char *out, size_t out_bytes, const char *text)
+{
+    size_t n = strnlen(text, out_bytes - 1);
+    if (text[n] != '\0')
+        n -= ink_utf8_torn_tail(text, n);
+    memcpy(out, text, n);
+    out[n] = '\0';
+}

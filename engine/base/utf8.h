@@ -20,3 +20,5 @@ size_t ink_utf8_torn_tail(const char *text, size_t n_bytes);
 /* Copies text of a file so that it may go into messages and lists: bytes that are not UTF-8 and
  * control characters become '?', and what does not fit is cut between characters. Terminated. */
 void ink_utf8_copy_printable(char *out, size_t out_bytes, const char *text, size_t n_bytes);
+/* Copies a text as it is, cut between characters to what fits. Terminated. */
+void ink_utf8_copy_cut(char *out, size_t out_bytes, const char *text);

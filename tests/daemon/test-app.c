@@ -318,7 +318,7 @@ static void test_app_without_models_says_what_to_do(void **state)
     InkTask task = make_task("Hello");
     InkError error = {0};
     assert_int_equal(start_as(&w, &one, "exe:test", &task, &error), -ENODEV);
-    assert_non_null(strstr(error.message, "inkling/models"));
+    assert_non_null(strstr(error.message, "inkling model import"));
     InkServiceAvailability a;
     InkCaller caller = {":1.1", "exe:test"};
     assert_int_equal(ink_app_ops()->availability(w.app, &caller, "chat", "", &a, NULL), 0);

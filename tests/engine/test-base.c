@@ -263,9 +263,30 @@ static void test_network_probe_sees_open_doors(void **state)
     assert_true(n_open > 0);
 }
 
+static void test_utf8_copies_are_cut_between_characters(void **state)
+{
+    (void)state;
+    char out[8];
+    ink_utf8_copy_cut(out, sizeof(out), "short");
+    assert_string_equal(out, "short");
+    ink_utf8_copy_cut(out, sizeof(out), "1234567");
+    assert_string_equal(out, "1234567");
+    ink_utf8_copy_cut(out, sizeof(out), "123456\xC3\xA4"); /* 8 bytes */
+    assert_string_equal(out, "123456");
+    ink_utf8_copy_cut(out, 1, "x");
+    assert_string_equal(out, "");
+    ink_utf8_copy_printable(out, sizeof(out), "a\nb\xFF\x7F", 5);
+    assert_string_equal(out, "a?b??");
+    ink_utf8_copy_printable(out, sizeof(out), "\xC2\x9B[m", 4); /* a control of two bytes */
+    assert_string_equal(out, "?[m");
+    ink_utf8_copy_printable(out, sizeof(out), "12345\xF0\x9F\x90\xA2", 9);
+    assert_string_equal(out, "12345");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_utf8_copies_are_cut_between_characters),
         cmocka_unit_test(test_alloc_refuses_products_that_wrap),
         cmocka_unit_test(test_alloc_gives_cleared_and_aligned_memory),
         cmocka_unit_test(test_alloc_fails_where_it_is_told),
