@@ -317,15 +317,14 @@ static void test_prefix_cache_without_memory_caches_nothing(void **state)
 
 /* --- behind sessions --- */
 
-#define MODEL   "toy-llama-q.gguf"
-#define N_VOCAB 131
+#define N_VOCAB 131 /* of both toys */
 #define N_TEXT  120
 
-static InkEngine *open_engine(size_t n_threads, size_t max_kv_bytes)
+static InkEngine *open_engine_of(const char *model, size_t n_threads, size_t max_kv_bytes)
 {
     char path[512];
     const char *root = getenv("INKLING_SOURCE_DIR");
-    snprintf(path, sizeof(path), "%s/tests/data/" MODEL, root != NULL ? root : ".");
+    snprintf(path, sizeof(path), "%s/tests/data/%s", root != NULL ? root : ".", model);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0);
     const InkEngineOptions options = {
@@ -335,7 +334,13 @@ static InkEngine *open_engine(size_t n_threads, size_t max_kv_bytes)
     if (ink_engine_open(fd, &options, &e, &error) < 0)
         fail_msg("%s", error.message);
     close(fd);
+    assert_int_equal(ink_engine_info(e)->n_vocab, N_VOCAB);
     return e;
+}
+
+static InkEngine *open_engine(size_t n_threads, size_t max_kv_bytes)
+{
+    return open_engine_of("toy-llama-q.gguf", n_threads, max_kv_bytes);
 }
 
 static InkSession *new_session(InkEngine *e)
@@ -389,13 +394,12 @@ static void dirty_memory(InkEngine *e)
 }
 
 /* Hits of every length around the borders of blocks; alone, in pieces of all sizes. */
-static void test_prefix_cache_hit_changes_no_bit(void **state)
+static void check_hits(const char *model)
 {
-    (void)state;
     static const size_t lengths[] = {1, 2, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 95, 112, 119};
     static const size_t chunks[] = {1, 7, 64, 512};
     for (size_t n_threads = 1; n_threads <= 2; n_threads++) {
-        InkEngine *e = open_engine(n_threads, 0);
+        InkEngine *e = open_engine_of(model, n_threads, 0);
         for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
             uint32_t text[N_TEXT], other[N_TEXT];
             float cold[N_VOCAB], warm[N_VOCAB];
@@ -424,6 +428,19 @@ static void test_prefix_cache_hit_changes_no_bit(void **state)
         }
         ink_engine_close(e);
     }
+}
+
+static void test_prefix_cache_hit_changes_no_bit(void **state)
+{
+    (void)state;
+    check_hits("toy-llama-q.gguf");
+}
+
+/* Local layers see a window only, which lies in shared blocks, in own ones, or in both. */
+static void test_prefix_cache_hit_changes_no_bit_behind_a_window(void **state)
+{
+    (void)state;
+    check_hits("toy-gemma3.gguf");
 }
 
 /* The same prompt twice needs its last token only. */
@@ -617,6 +634,7 @@ int main(void)
         cmocka_unit_test(test_prefix_cache_trim_forgets_one_scope),
         cmocka_unit_test(test_prefix_cache_without_memory_caches_nothing),
         cmocka_unit_test(test_prefix_cache_hit_changes_no_bit),
+        cmocka_unit_test(test_prefix_cache_hit_changes_no_bit_behind_a_window),
         cmocka_unit_test(test_prefix_cache_same_prompt_costs_one_token),
         cmocka_unit_test(test_prefix_cache_hits_in_a_mixed_batch),
         cmocka_unit_test(test_prefix_cache_equal_blocks_become_one),
