@@ -76,6 +76,28 @@ first=$(main_pid)
 locked_in "$first"
 echo "first layer: activated by the first call"
 
+mkdir -p $home/.config/inkling
+echo "[memory]
+idle-minutes=none" >$home/.config/inkling/inkling.conf
+as_user systemctl --user reload inkling.service || fail "reload"
+echo "[memory]
+resident=on-demand" >$home/.config/inkling/inkling.conf
+as_user systemctl --user reload inkling.service || fail "reload"
+complete | grep -q '"output-tokens" u 4' || fail "a call after reload"
+[ "$(main_pid)" = "$first" ] || fail "reload is no restart"
+as_user busctl --user call org.inkling.Inkling1 /org/inkling/Inkling1 org.inkling.Inkling1.Manager \
+    Unload 'a{sv}' 0
+for _ in $(seq 100); do
+    [ "$(as_user systemctl --user is-active inkling.service)" = inactive ] && break
+    sleep 0.1
+done
+[ "$(as_user systemctl --user is-active inkling.service)" = inactive ] || fail "on-demand does not leave"
+[ "$(as_user systemctl --user show -p Result --value inkling.service)" = success ] || fail "leaving is no success"
+rm $home/.config/inkling/inkling.conf
+complete | grep -q '"output-tokens" u 4' || fail "the call after leaving"
+first=$(main_pid)
+echo "reloaded, left when nothing was left to do, and came back"
+
 kill -9 "$first"
 complete | grep -q '"output-tokens" u 4' || fail "the call after kill -9"
 [ "$(main_pid)" != "$first" ] || fail "the same process after kill -9"

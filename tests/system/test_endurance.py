@@ -13,6 +13,9 @@ from service import (COUNTING, FULL, NAME, PATH, SANITIZED, Client, Error, Servi
                      run)
 
 
+CACHE_MIB = 64
+
+
 def resident_kib(pid):
     with open(f"/proc/{pid}/status") as f:
         return int(next(x for x in f if x.startswith("VmRSS")).split()[1])
@@ -24,7 +27,7 @@ def n_descriptors(pid):
 
 class EnduranceTest(unittest.TestCase):
     def setUp(self):
-        self.service = Service()
+        self.service = Service(config=f"[memory]\nmax-kv-mib={CACHE_MIB}\n")
         self.addCleanup(self.service.close)
 
     def test_soak(self):
@@ -65,7 +68,8 @@ class EnduranceTest(unittest.TestCase):
         print(f"{n_requests} requests: daemon grew by {grown[0]} KiB, worker by {grown[1]} KiB")
         if not SANITIZED:  # a sanitizer keeps freed memory
             self.assertLessEqual(grown[0], 4096)
-            self.assertLessEqual(grown[1], 16384)
+            # Prompts that were read stay in the cache of prefixes, which may fill what it was given and no more.
+        self.assertLessEqual(grown[1], 16384 + CACHE_MIB * 1024)
         self.assertEqual(s.property("Manager", "QueueDepth"), 0)
 
     def test_chaos(self):
