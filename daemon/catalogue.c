@@ -57,6 +57,30 @@ const InkModelRecord *ink_catalogue_record(const InkCatalogue *c, const char *na
     return e != NULL && e->has_record ? &e->record : NULL;
 }
 
+static bool is_installed(const InkModels *installed, const char *name)
+{
+    for (size_t i = 0; i < installed->n; i++)
+        if (strcmp(installed->items[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+const char *ink_catalogue_surplus(const InkCatalogue *c, const InkModels *installed)
+{
+    GHashTableIter i;
+    gpointer name, value;
+    size_t n = 0;
+    const char *surplus = NULL;
+    g_hash_table_iter_init(&i, c->entries);
+    while (g_hash_table_iter_next(&i, &name, &value)) {
+        bool has_record = ((const Entry *)value)->has_record;
+        n += has_record;
+        if (has_record && !is_installed(installed, name))
+            surplus = name;
+    }
+    return n >= INK_STORE_MAX_MODELS ? surplus : NULL;
+}
+
 static void copy_text(char *out, size_t out_bytes, const char *text)
 {
     ink_utf8_copy_printable(out, out_bytes, text, strlen(text));

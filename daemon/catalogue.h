@@ -41,6 +41,10 @@ const InkModelFacts *ink_catalogue_facts(const InkCatalogue *c, const char *name
 /* NULL: no hash was ever recorded under this name. */
 const InkModelRecord *ink_catalogue_record(const InkCatalogue *c, const char *name);
 
+/* One whose file is not among `installed` any more, when there is no room for another record; else
+ * NULL. */
+const char *ink_catalogue_surplus(const InkCatalogue *c, const InkModels *installed);
+
 void ink_catalogue_put_stored(InkCatalogue *c, const InkStoredModel *row);
 void ink_catalogue_put_facts(InkCatalogue *c, const char *name, const InkModelFacts *facts);
 /* Knows no license: what a helper said of the same file stays. */

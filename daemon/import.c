@@ -124,8 +124,10 @@ static int keep(InkImport *i, const InkInspectResult *result, InkError *reterr)
     i->record = (InkModelRecord){.identity = i->identity, .imported_usec = ink_clock_real_usec()};
     memcpy(i->record.sha256, result->sha256, sizeof i->record.sha256);
     i->facts = ink_model_facts(&i->identity, result);
+    g_autofree char *forget = ink_app_forget_surplus(i->app);
     const InkStoreModelChange change = {
         .name = i->name,
+        .forget = forget,
         .facts = &i->facts,
         .record = &i->record,
         .file = &i->file,

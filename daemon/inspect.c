@@ -114,7 +114,9 @@ static int write_record(Inspection *i, uint64_t imported_usec, InkError *reterr)
     InkModelFacts facts = ink_model_facts(&i->identity, &i->result);
     i->record = (InkModelRecord){.identity = i->identity, .imported_usec = imported_usec};
     memcpy(i->record.sha256, i->result.sha256, sizeof i->record.sha256);
-    const InkStoreModelChange change = {.name = i->name, .facts = &facts, .record = &i->record};
+    g_autofree char *forget = ink_app_forget_surplus(i->app);
+    const InkStoreModelChange change = {
+        .name = i->name, .facts = &facts, .record = &i->record, .forget = forget};
     return ink_store_job_change_model(i->app->store, &change, on_recorded, i, reterr);
 }
 

@@ -86,6 +86,17 @@ uint32_t ink_app_model_window(const InkApp *app, const InkModel *model)
     return facts != NULL ? facts->context_window : 0;
 }
 
+char *ink_app_forget_surplus(InkApp *app)
+{
+    _cleanup_(ink_models_done) InkModels models = INK_MODELS_INIT;
+    if (ink_residency_models(app, &models, NULL) < 0)
+        return NULL;
+    char *name = g_strdup(ink_catalogue_surplus(app->models->catalogue, &models));
+    if (name != NULL)
+        ink_catalogue_remove(app->models->catalogue, name);
+    return name;
+}
+
 void ink_app_model_loaded(InkApp *app, const InkWireLoaded *loaded)
 {
     ink_catalogue_put_loaded(app->models->catalogue, app->model, &app->identity, loaded);

@@ -37,6 +37,9 @@ INK_MUST_CHECK int ink_app_choose_model(const InkApp *app, const InkModels *mode
                                         const char *name, const InkModel **ret, InkError *reterr);
 /* Of the file that lies there now; 0 = not known. */
 uint32_t ink_app_model_window(const InkApp *app, const InkModel *model);
+/* A row of the catalogue that has to go before another one comes, out of what is known by then;
+ * NULL = there is room. To be freed with g_free(). */
+char *ink_app_forget_surplus(InkApp *app);
 /* A worker has loaded app->model. */
 void ink_app_model_loaded(InkApp *app, const InkWireLoaded *loaded);
 /* Fills all but `is_default`. */

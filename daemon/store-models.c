@@ -19,7 +19,7 @@ typedef struct Listed {
 
 typedef struct Change {
     InkStoreJob base; /* first */
-    char *name, *remove_path, *cache_path, *choose;
+    char *name, *remove_path, *cache_path, *choose, *forget;
     bool has_row, remove_row, has_file;
     InkModelFacts facts;
     InkModelRecord record;
@@ -106,6 +106,8 @@ static int remove_file(const Change *job, InkError *reterr)
 
 static int change_rows(const Change *job, InkStore *store, InkError *reterr)
 {
+    if (job->forget != NULL)
+        INK_TRY(ink_store_remove_model(store, job->forget, reterr));
     if (job->has_row) {
         InkStoredModel row = ink_catalogue_row(job->name, &job->facts, &job->record);
         INK_TRY(ink_store_put_model(store, &row, reterr));
@@ -151,6 +153,7 @@ static void free_change(InkStoreJob *base)
     g_free(job->remove_path);
     g_free(job->cache_path);
     g_free(job->choose);
+    g_free(job->forget);
     g_free(job);
 }
 
@@ -164,6 +167,7 @@ int ink_store_job_change_model(InkStoreThread *t, const InkStoreModelChange *cha
     job->remove_path = g_strdup(change->remove_path);
     job->cache_path = g_strdup(change->cache_path);
     job->choose = g_strdup(change->choose);
+    job->forget = g_strdup(change->forget);
     job->remove_row = change->remove_row;
     job->has_row = change->facts != NULL;
     if (job->has_row) {

@@ -24,6 +24,7 @@ typedef struct InkStoreModelChange {
     const char *name;
     const InkModelFacts *facts; /* NULL: no row is written; with `record` */
     const InkModelRecord *record;
+    const char *forget;      /* a row that makes room; NULL = none */
     InkModelFile *file;      /* is published first; taken when the call succeeds; NULL = none */
     const char *remove_path; /* a file to be removed; NULL = none */
     const char *cache_path;  /* its packed form; NULL = none */

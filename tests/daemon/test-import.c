@@ -13,6 +13,7 @@
 #include "daemon/helper.h"
 #include "daemon/model-file.h"
 #include "engine/base/sha256.h"
+#include "personalize/model-catalogue.h"
 
 static World world;
 
@@ -289,6 +290,33 @@ static void test_import_makes_a_model_that_is_known_at_once_and_after_a_restart(
         world_start(&world);
         run_for(&world, 50000);
     }
+    world_done(&world);
+}
+
+/* Rows of files that were deleted by hand must not fill the catalogue for ever. */
+static void test_import_finds_room_in_a_full_catalogue(void **state)
+{
+    (void)state;
+    InkStore *store = NULL;
+    world_init(&world, "echo");
+    assert_int_equal(chmod(world.data, 0700), 0);
+    assert_int_equal(ink_store_open(world.data, &store, NULL), 0);
+    for (unsigned i = 0; i < INK_STORE_MAX_MODELS; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "gone%u", i);
+        const InkStoredModel row = {
+            .name = name, .architecture = "llama", .quantization = "F32", .license = ""};
+        assert_int_equal(ink_store_put_model(store, &row, NULL), 0);
+    }
+    ink_store_close(store);
+    world_start(&world);
+    run_for(&world, 100000);
+    import(&one, "a", "toy-llama-q.gguf", false);
+    assert_string_equal(one.result.error.message, "");
+    assert_int_equal(one.result.status, INK_TASK_SUCCESS);
+    import(&two, "b", "toy-llama-q.gguf", false);
+    assert_int_equal(two.result.status, INK_TASK_SUCCESS);
+    assert_int_equal(strlen(list("b").model.sha256), 64);
     world_done(&world);
 }
 
@@ -651,6 +679,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model_file_appears_whole_or_not_at_all),
         IN_WORLD(test_import_makes_a_model_that_is_known_at_once_and_after_a_restart),
+        IN_WORLD(test_import_finds_room_in_a_full_catalogue),
         IN_WORLD(test_import_refuses_at_the_door),
         IN_WORLD(test_import_of_a_bad_file_leaves_nothing),
         IN_WORLD(test_import_one_at_a_time_and_cancelled_for_good),
