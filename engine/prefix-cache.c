@@ -161,6 +161,7 @@ static void remove_node(InkPrefixCache *c, Node *n)
     unlink_use(n);
     n->scope->n_nodes--;
     ink_kv_pool_drop(c->kv, n->block);
+    explicit_bzero(n->tokens, sizeof(n->tokens)); /* they are what somebody wrote */
     free(n);
 }
 

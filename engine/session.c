@@ -37,6 +37,8 @@ InkSession *ink_session_free(InkSession *s)
         return NULL;
     while (s->n_blocks > 0)
         ink_kv_pool_give(s->engine->kv, s->blocks[--s->n_blocks]);
+    if (s->tokens != NULL)
+        explicit_bzero(s->tokens, s->length * sizeof(*s->tokens));
     free(s->tokens);
     free(s->blocks);
     free(s);
