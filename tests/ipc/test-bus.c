@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "ipc/message-weight.h"
+
 #define INVALID SD_BUS_ERROR_INVALID_ARGS
 #define LIMITS  SD_BUS_ERROR_LIMITS_EXCEEDED
 
@@ -362,6 +364,67 @@ static void test_bus_suggest_and_feedback(void **state)
     assert_int_equal(FAKE_READ(fake->n_feedback), 1);
 }
 
+/* ------------------------------------------------------- weights of messages */
+
+static sd_bus_message *new_message(sd_bus *bus)
+{
+    sd_bus_message *m = NULL;
+    assert_true(sd_bus_message_new_method_call(bus, &m, INK_BUS_NAME, INK_BUS_PATH, INK_BUS_TEXT,
+                                               "Chat") >= 0);
+    return m;
+}
+
+static int weigh(sd_bus_message *m, size_t max_bytes, size_t *ret)
+{
+    assert_true(sd_bus_message_seal(m, 1, 0) >= 0);
+    return ink_message_weigh(m, max_bytes, ret);
+}
+
+static void test_bus_weighs_messages_by_their_content(void **state)
+{
+    _cleanup_bus_ sd_bus *bus = fixture_connect();
+    size_t n = 0;
+    (void)state;
+    _cleanup_message_ sd_bus_message *empty = new_message(bus);
+    assert_int_equal(weigh(empty, 0, &n), 0);
+    assert_int_equal(n, 0);
+
+    _cleanup_message_ sd_bus_message *mixed = new_message(bus);
+    assert_true(sd_bus_message_append(mixed, "a(ss)a{sv}", 2, "user", "hello", "user", "you", 1,
+                                      "max-tokens", "u", 7) >= 0);
+    assert_int_equal(weigh(mixed, 1000, &n), 0);
+    assert_in_range(n, 17 + 10, 200);
+    size_t exact = n;
+    assert_int_equal(ink_message_weigh(mixed, exact, &n), 0);
+    assert_int_equal(ink_message_weigh(mixed, exact - 1, &n), -E2BIG);
+    const char *role; /* rewound, also when it was too much */
+    assert_true(sd_bus_message_enter_container(mixed, 'a', "(ss)") > 0);
+    assert_true(sd_bus_message_read(mixed, "(ss)", &role, NULL) > 0);
+    assert_string_equal(role, "user");
+
+    _cleanup_message_ sd_bus_message *block = new_message(bus);
+    _cleanup_free_ uint32_t *ids = calloc(100000, sizeof(*ids));
+    assert_true(sd_bus_message_append_array(block, 'u', ids, 100000 * sizeof(*ids)) >= 0);
+    assert_int_equal(weigh(block, 1 << 20, &n), 0);
+    assert_int_equal(n, 100000 * sizeof(*ids));
+    assert_int_equal(ink_message_weigh(block, 399999, &n), -E2BIG);
+}
+
+static void test_bus_weighs_no_deeper_than_the_protocol(void **state)
+{
+    enum { DEPTH = 100 };
+    _cleanup_bus_ sd_bus *bus = fixture_connect();
+    _cleanup_message_ sd_bus_message *deep = new_message(bus);
+    size_t n = 0;
+    (void)state;
+    for (unsigned i = 0; i + 1 < DEPTH; i++)
+        assert_true(sd_bus_message_open_container(deep, 'v', "v") >= 0);
+    assert_true(sd_bus_message_append(deep, "v", "y", 7) >= 0);
+    for (unsigned i = 0; i + 1 < DEPTH; i++)
+        assert_true(sd_bus_message_close_container(deep) >= 0);
+    assert_int_equal(weigh(deep, 1 << 20, &n), -E2BIG);
+}
+
 static void test_bus_reload_tells_what_is_wrong(void **state)
 {
     _cleanup_bus_ sd_bus *bus = fixture_connect();
@@ -511,6 +574,8 @@ int main(void)
         cmocka_unit_test(test_bus_memory_switch_is_acknowledged_when_stored),
         cmocka_unit_test(test_bus_observe_checks_every_event),
         cmocka_unit_test(test_bus_suggest_and_feedback),
+        cmocka_unit_test(test_bus_weighs_messages_by_their_content),
+        cmocka_unit_test(test_bus_weighs_no_deeper_than_the_protocol),
         cmocka_unit_test(test_bus_reload_tells_what_is_wrong),
         cmocka_unit_test(test_bus_unknown_members_are_refused),
         cmocka_unit_test(test_bus_xml_is_what_runs),
