@@ -5,6 +5,8 @@
 #include "tests/daemon/app-world.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 #include "tests/ipc/bus-fixture.h"
 
@@ -112,6 +114,52 @@ static void test_pressure_without_sources_is_quiet(void **state)
         s.pressure = ink_pressure_free(s.pressure);
     }
     assert_int_equal(s.n, 0);
+    world_done(&s.w);
+}
+
+static bool kernel_gives_triggers(void)
+{
+    static const char trigger[] = INK_LIMIT_PRESSURE_TRIGGER;
+    int fd = open("/proc/pressure/cpu", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    bool can = fd >= 0 && write(fd, trigger, sizeof trigger) == (ssize_t)sizeof trigger;
+    if (fd >= 0)
+        close(fd);
+    return can;
+}
+
+/* A test cannot make memory short without harm, but processors, whose file is of the same make. */
+static void test_pressure_is_woken_by_the_kernel(void **state)
+{
+    (void)state;
+    enum { N_BUSY = 64 };
+    pid_t busy[N_BUSY];
+    Seen s = {0};
+    if (!kernel_gives_triggers()) {
+        print_message("no triggers for this user on this kernel\n");
+        skip();
+    }
+    long n = 2 * sysconf(_SC_NPROCESSORS_ONLN) + 2;
+    n = n < N_BUSY ? n : N_BUSY;
+    world_init(&s.w, "echo");
+    InkPressureOptions options = {.psi_path = "/proc/pressure/cpu", .bus_address = ""};
+    assert_int_equal(ink_pressure_new(s.w.event, &options, on_changed, &s, &s.pressure, NULL), 0);
+    for (long i = 0; i < n; i++) {
+        busy[i] = fork();
+        if (busy[i] == 0)
+            for (uint64_t end = ink_clock_monotonic_usec() + WAIT_USEC;;)
+                if (ink_clock_monotonic_usec() > end)
+                    _exit(0);
+    }
+    uint64_t end = ink_clock_monotonic_usec() + WAIT_USEC;
+    while (s.n == 0 && ink_clock_monotonic_usec() < end)
+        assert_true(sd_event_run(s.w.event, 100000) >= 0);
+    for (long i = 0; i < n; i++) {
+        kill(busy[i], SIGKILL);
+        waitpid(busy[i], NULL, 0);
+    }
+    assert_true(s.n > 0);
+    assert_true(ink_pressure_level(s.pressure) > INK_PRESSURE_NONE);
+    ink_pressure_free(s.pressure);
     world_done(&s.w);
 }
 
@@ -231,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_pressure_reads_the_kernels_words),
         cmocka_unit_test(test_pressure_rises_and_calms_down),
         cmocka_unit_test(test_pressure_without_sources_is_quiet),
+        cmocka_unit_test(test_pressure_is_woken_by_the_kernel),
         cmocka_unit_test(test_pressure_hears_the_low_memory_monitor),
         cmocka_unit_test(test_pressure_ends_an_idle_worker_even_a_resident_one),
         cmocka_unit_test(test_pressure_high_begins_nothing_and_kills_nothing),

@@ -317,8 +317,8 @@ static void test_gguf_refuses_offsets(void **state)
 static void test_gguf_refuses_tensor_types(void **state)
 {
     (void)state;
-    InkBuffer b = one_tensor(1, (uint64_t[]){256}, 12, 0, 256);
-    expect_refused(&b, EOPNOTSUPP, "tensor \"t\" has type Q4_K (12)");
+    InkBuffer b = one_tensor(1, (uint64_t[]){256}, 10, 0, 256);
+    expect_refused(&b, EOPNOTSUPP, "tensor \"t\" has type Q2_K (10)");
     b = one_tensor(1, (uint64_t[]){256}, 4, 0, 256);
     expect_refused(&b, EBADMSG, "tensor \"t\" has the unknown type 4");
     b = one_tensor(1, (uint64_t[]){256}, 0xFFFFFFFF, 0, 256);

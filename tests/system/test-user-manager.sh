@@ -39,7 +39,8 @@ chown $uid /sys/fs/cgroup /sys/fs/cgroup/cgroup.{procs,subtree_control,threads}
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/systemd/{system,unit-root,inaccessible,propagate} /run/user/$uid /run/programs /run/home
 chmod 700 /run/systemd/unit-root /run/user/$uid
-cp "$build/daemon/inklingd" "$build/engine/worker/inkling-worker" /run/programs/
+cp "$build/daemon/inklingd" "$build/engine/worker/inkling-worker" "$build/clients/inkling" \
+    "$build/ipc/libinkling.so.0" /run/programs/
 home=/run/home
 mkdir -p $home/.local/share/{inkling/models,dbus-1/services} $home/.config/systemd/user
 cp "$model" $home/.local/share/inkling/models/
@@ -64,16 +65,28 @@ complete() {
     as_user busctl --user call org.inkling.Inkling1 /org/inkling/Inkling1 org.inkling.Inkling1.Text \
         Complete 'sa{sv}' "1, 2, 3, 4, 5, 6, 7," 2 max-tokens u 4 temperature d 0
 }
+bus_pid() {
+    as_user busctl --user call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus \
+        GetConnectionUnixProcessID s org.inkling.Inkling1 2>/dev/null | cut -d' ' -f2
+}
 main_pid() { as_user systemctl --user show -p MainPID --value inkling.service; }
 locked_in() { # PID
     grep -q '^NoNewPrivs:[[:space:]]*1' "/proc/$1/status" || fail "new privileges are possible"
     grep -q '^Seccomp:[[:space:]]*2' "/proc/$1/status" || fail "no filter"
 }
 
+# Every process tries to reach a network from inside the unit.
+proves_offline() {
+    as_user env LD_LIBRARY_PATH=/run/programs /run/programs/inkling doctor --offline >/run/proof ||
+        fail "offline: $(cat /run/proof)"
+    [ "$(grep -c '9 of 9 doors to a network are shut' /run/proof)" = 2 ] || fail "offline: $(cat /run/proof)"
+}
+
 complete | grep -q '"output-tokens" u 4' || fail "the first call through systemd"
 [ "$(as_user systemctl --user is-active inkling.service)" = active ] || fail "the unit is not active"
 first=$(main_pid)
 locked_in "$first"
+proves_offline
 echo "first layer: activated by the first call"
 
 mkdir -p $home/.config/inkling
@@ -99,6 +112,11 @@ first=$(main_pid)
 echo "reloaded, left when nothing was left to do, and came back"
 
 kill -9 "$first"
+# A call that reaches the bus before the bus has seen the death is lost with the dead: wait for it.
+for _ in $(seq 100); do
+    [ "$(bus_pid)" != "$first" ] && break
+    sleep 0.02
+done
 complete | grep -q '"output-tokens" u 4' || fail "the call after kill -9"
 [ "$(main_pid)" != "$first" ] || fail "the same process after kill -9"
 [ "$(as_user systemctl --user show -p NRestarts --value inkling.service)" = 1 ] || fail "NRestarts is not 1"
@@ -114,6 +132,7 @@ if as_user unshare -rn true 2>/dev/null; then
     locked_in "$second"
     [ "$(readlink "/proc/$second/ns/net")" != "$(readlink /proc/self/ns/net)" ] || fail "no own network"
     [ "$(grep -c : "/proc/$second/net/dev")" = 1 ] || fail "more than the loopback device"
+    proves_offline
     grep -q '^CapBnd:[[:space:]]*0*$' "/proc/$second/status" || fail "capabilities are left"
     echo "second layer: own network with lo only, no capabilities"
 fi

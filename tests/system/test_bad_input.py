@@ -261,7 +261,7 @@ class BadCallTest(unittest.TestCase):
                      [[1, 4_000_000_000], {}])
 
     def test_unknown_members(self):
-        for interface, member in [("Text", "Sing"), ("Memory", "Search"), ("Manager", "ImportModel")]:
+        for interface, member in [("Text", "Sing"), ("Memory", "Search"), ("Manager", "CompareModels")]:
             self.refused(STANDARD + "UnknownMethod", [], interface, member, "", [])
 
     def test_invalid_utf8_and_nul_on_the_command_line(self):

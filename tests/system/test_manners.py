@@ -439,11 +439,12 @@ class FloodTest(unittest.TestCase):
                 p95 = [sorted(t)[int(len(t) * 0.95)] * 1e3 for t in (alone, flooded)]
                 print(f"typing alone p95 {p95[0]:.0f} ms ({len(alone)}), beside {n} calls {p95[1]:.0f} ms "
                       f"({len(flooded)}); service {before} to {peak} KiB")
-                self.assertLess(peak - before, 128 * 1024)
+                if not SANITIZED:  # a sanitizer keeps freed memory
+                    self.assertLess(peak - before, 128 * 1024)
+                    self.assertTrue(s.wait_for(lambda: rss_kib(daemon) - before < 48 * 1024, 20))
                 self.assertGreaterEqual(len(flooded), 3)
                 # Beside the other work of the machine; a queue of calls before us would be many seconds long.
                 self.assertLess(p95[1], p95[0] + 4000)
-                self.assertTrue(s.wait_for(lambda: rss_kib(daemon) - before < 48 * 1024, 20))
         with Service() as s:
             s.busctl(*COUNT)
             run(body(s))
