@@ -173,7 +173,7 @@ class ComingAndGoingTest(unittest.TestCase):
                 self.assertEqual(s.busctl(*COUNT).stdout, "u 3\n", "a new bus starts a new one")
 
     def test_reload_by_call_and_by_signal(self):
-        with Service(config="[memory]\nresident=auto\n") as s:
+        with Service(config="[memory]\nresident=auto\n", daemon_args="--exit-idle-msec=200") as s:
             conf = s.root / "config/inkling/inkling.conf"
             s.busctl(*COUNT)
             pid, worker = s.daemon_pid(), s.worker_pid()
@@ -383,7 +383,7 @@ class CancelTest(unittest.TestCase):
         all_ms = []
         for door in DOORS:
             times = []
-            for i in range(20 if FULL else 5):
+            for i in range(20 if FULL else 3):
                 for prompt in (long + str(i), COUNTING):
                     took, reason = run(self.go_through(door, prompt, False))
                     self.assertEqual(reason, expected.get(door, "cancelled"), door)
