@@ -7,16 +7,22 @@
 #include "engine/base/alloc.h"
 #include "engine/base/clock.h"
 
-#define MAX_GENERATIONS (INK_SCHEDULER_MAX_SESSIONS + INK_SCHEDULER_MAX_QUEUED)
+#define MAX_GENERATIONS  (INK_SCHEDULER_MAX_SESSIONS + INK_SCHEDULER_MAX_QUEUED)
 /* PROGRESS of an answer being written: enough for a bar, few beside the text itself. */
-#define PROGRESS_USEC   200000u
+#define PROGRESS_USEC    200000u
 /* A turn of one application among those of its class, in rows of a prompt: small beside a step, so
  * that several have a part of each. */
-#define QUANTUM_ROWS    32u
+#define QUANTUM_ROWS     32u
+/* How long a step may read: alone, beside writers, and while somebody is typing, who may come at
+ * any time and waits for the step to end. Fewer rows than the last would waste the weights. */
+#define READ_USEC        400000u
+#define SHARED_USEC      100000u
+#define TYPING_READ_USEC 25000u
+#define LEAST_READ_ROWS  16u
 /* Before anything was measured. */
-#define FIRST_ROW_USEC  1000u
+#define FIRST_ROW_USEC   1000u
 /* At admission each running request counts as so much use to come. */
-#define ADMITTED_USEC   100000u
+#define ADMITTED_USEC    100000u
 
 enum { TYPING, INTERACTIVE, NORMAL, BACKGROUND, N_CLASSES };
 
@@ -39,7 +45,10 @@ struct InkScheduler {
     InkGeneration *generations[MAX_GENERATIONS]; /* in order of arrival */
     size_t n;
     InkAccounts accounts;
-    uint64_t row_usec; /* of one row in a step, a moving average */
+    uint64_t row_usec;      /* of one row in a step, a moving average */
+    uint64_t read_row_usec; /* the same of steps that read; 0 = not known yet */
+    uint64_t typing_usec;   /* when a typing request came last; 0 = never */
+    unsigned n_alone;       /* steps in a row in which others stood back for typing */
     InkStepRow rows[INK_MAX_STEP_ROWS];
     size_t n_rows;
     Share shares[MAX_GENERATIONS];
@@ -154,6 +163,8 @@ int ink_scheduler_add(InkScheduler *s, InkGeneration **g, InkError *reterr)
               s->max_kv_bytes >> 20);
     move_to_class(s, *g, (*g)->priority);
     lower_typing(s, *g);
+    if ((*g)->priority == TYPING)
+        s->typing_usec = ink_clock_monotonic_usec();
     s->generations[s->n++] = INK_TAKE(*g);
     return 0;
 }
@@ -351,12 +362,21 @@ static void add_share(InkScheduler *s, InkGeneration *g, size_t n_rows)
     }
 }
 
+static bool stands_back(const InkScheduler *s, const InkGeneration *g, uint32_t best)
+{
+    if (g->priority == BACKGROUND)
+        return best != BACKGROUND;
+    return best == TYPING && g->priority != TYPING &&
+           s->n_alone % INK_SCHEDULER_TYPING_STEPS != INK_SCHEDULER_TYPING_STEPS - 1;
+}
+
 static void plan_decode(InkScheduler *s, uint32_t best)
 {
+    s->n_alone = best == TYPING ? s->n_alone + 1 : 0;
     for (size_t i = 0; i < s->n && s->n_rows < INK_MAX_STEP_ROWS; i++) {
         InkGeneration *g = s->generations[i];
-        bool stands_back = g->priority == BACKGROUND && best != BACKGROUND;
-        if (g->state == INK_GENERATION_DECODE && ink_generation_is_runnable(g) && !stands_back)
+        if (g->state == INK_GENERATION_DECODE && ink_generation_is_runnable(g) &&
+            !stands_back(s, g, best))
             add_share(s, g, 1);
     }
 }
@@ -413,6 +433,22 @@ static size_t plan_prefill_class(InkScheduler *s, uint32_t class, size_t budget)
     return budget;
 }
 
+/* So many that the step is over soon enough for those who write, or may come to type. */
+static size_t rows_to_read(const InkScheduler *s)
+{
+    size_t most = s->n_rows == 0 ? INK_MAX_STEP_ROWS : INK_SCHEDULER_SHARED_ROWS;
+    uint64_t span_usec = s->n_rows == 0 ? READ_USEC : SHARED_USEC;
+    uint64_t now = ink_clock_monotonic_usec();
+    if (s->typing_usec != 0 && now - s->typing_usec < INK_SCHEDULER_TYPING_USEC)
+        span_usec = TYPING_READ_USEC;
+    if (s->read_row_usec == 0)
+        return most;
+    size_t n_rows = span_usec / s->read_row_usec;
+    if (n_rows < LEAST_READ_ROWS)
+        n_rows = LEAST_READ_ROWS;
+    return n_rows < most ? n_rows : most;
+}
+
 static void plan(InkScheduler *s)
 {
     uint32_t best = best_class(s);
@@ -423,7 +459,7 @@ static void plan(InkScheduler *s)
         s->generations[i]->account->planned_usec = 0;
     }
     plan_decode(s, best);
-    size_t budget = s->n_rows == 0 ? INK_MAX_STEP_ROWS : INK_SCHEDULER_SHARED_ROWS;
+    size_t budget = rows_to_read(s);
     uint32_t last = best == TYPING ? TYPING : best == BACKGROUND ? BACKGROUND : NORMAL;
     for (uint32_t class = best; class <= last && budget != 0; class ++)
         budget = plan_prefill_class(s, class, budget);
@@ -495,6 +531,10 @@ static void charge(InkScheduler *s, const Share *shares, size_t n_shares, uint64
         shares[i].g->account->used_usec += part;
     }
     s->row_usec = (7 * s->row_usec + usec / n_rows) / 8;
+    if (n_rows >= LEAST_READ_ROWS) {
+        uint64_t now_usec = usec / n_rows > 0 ? usec / n_rows : 1;
+        s->read_row_usec = s->read_row_usec == 0 ? now_usec : (3 * s->read_row_usec + now_usec) / 4;
+    }
 }
 
 /* Outcome INK_STEP_CANCELLED: nothing has changed. A batch that fails as a whole is tried again one

@@ -5,7 +5,8 @@
  * row of every answer that is being written, then pieces of prompts that are still being read.
  *
  * Order. Answers being written share each step, whatever their class, so that nobody waits for
- * another's long answer; only background stands back while any other class can run. Prompts are
+ * another's long answer; only background stands back while any other class can run, and all but
+ * every eighth step while somebody types, which is over soon. Prompts are
  * read in strict order of class, and in short pieces while somebody writes, so that the writing
  * stays even. Within a class the rows of a step, and admission, go to the application (scope) that
  * has used least engine time so far (accounts.h). While a typing request runs, no other class
@@ -35,6 +36,11 @@
 /* What a typing request may have as such: new tokens, and tokens of its prompt to be read. */
 #define INK_SCHEDULER_TYPING_TOKENS        32u
 #define INK_SCHEDULER_TYPING_PROMPT_TOKENS 512u
+/* While typing runs the others write in every so manieth step: typing without a pause by one
+ * program slows them down and does not stop them. */
+#define INK_SCHEDULER_TYPING_STEPS         8u
+/* So long after a typing request the next one is expected, and steps are kept short. */
+#define INK_SCHEDULER_TYPING_USEC          10000000u
 /* Half of what the frames promise (500 ms), so that a slow layer does not break the promise. */
 #define INK_SCHEDULER_HEARTBEAT_USEC       250000u
 
