@@ -400,8 +400,9 @@ class CancelTest(unittest.TestCase):
 
 class FloodTest(unittest.TestCase):
     def test_a_flood_of_calls_stays_in_its_bounds(self):
-        """One client sends 50,000 calls, cheap and expensive, and reads nothing; another one types."""
-        n = 500000 if FULL else 50000
+        """One client sends calls, cheap and expensive, and reads nothing; another one types. (dbus-daemon itself allows
+        50,000 unanswered calls of a connection, and gets slow with their number.)"""
+        n = 50000 if FULL else 20000
 
         async def typing(c, times, until):
             while not until.is_set():
@@ -442,7 +443,7 @@ class FloodTest(unittest.TestCase):
                 if not SANITIZED:  # a sanitizer keeps freed memory
                     self.assertLess(peak - before, 128 * 1024)
                     self.assertTrue(s.wait_for(lambda: rss_kib(daemon) - before < 48 * 1024, 20))
-                self.assertGreaterEqual(len(flooded), 3)
+                self.assertGreaterEqual(len(flooded), 2)
                 # Beside the other work of the machine; a queue of calls before us would be many seconds long.
                 self.assertLess(p95[1], p95[0] + 4000)
         with Service() as s:
