@@ -56,7 +56,7 @@ struct InkApp {
     uint64_t load_started_usec, loaded_usec, load_span_usec;
     uint64_t hold_until_usec, backoff_until_usec;
     unsigned n_start_failures, n_deaths;
-    sd_event_source *idle, *backoff;
+    sd_event_source *idle, *rest, *backoff;
     InkPressure *pressure;
     bool outdated; /* the worker was started with settings that are not those of now */
     char kernels[16];

@@ -41,6 +41,11 @@
 /* Weights come back in well under a second, so ten minutes only spare repeated starts. */
 #define INK_LIMIT_IDLE_MINUTES     10u
 #define INK_LIMIT_IDLE_MINUTES_MAX 10080u
+/* After so long without work the cached prefixes shrink to this: about three thousand tokens of the
+ * default model, the conversations of the last minutes. While there is work they may fill the KV
+ * budget, since then they save time. */
+#define INK_LIMIT_REST_USEC        60000000u
+#define INK_LIMIT_REST_CACHE_BYTES (64u << 20)
 /* A caller may keep the model resident for a day at most. */
 #define INK_LIMIT_HOLD_USEC        86400000000u
 

@@ -26,6 +26,18 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
+/* Conversations that pause keep the last ones' prefixes; the rest of the memory is other programs'.
+ */
+static int on_rest(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    InkApp *app = userdata;
+    (void)source;
+    (void)usec;
+    if (ink_worker_n_jobs(app->worker) == 0)
+        ink_worker_trim(app->worker, 0, INK_LIMIT_REST_CACHE_BYTES);
+    return 0;
+}
+
 static int on_backoff(sd_event_source *source, uint64_t usec, void *userdata)
 {
     (void)source;
@@ -81,6 +93,8 @@ int ink_residency_init(InkApp *app, const InkAppOptions *options, InkError *rete
                            &ink_app_worker_events, app, &app->worker, reterr));
     int r = add_timer(app, &app->idle, 1000000, on_idle);
     if (r >= 0)
+        r = add_timer(app, &app->rest, 1000000, on_rest);
+    if (r >= 0)
         r = add_timer(app, &app->backoff, 1000, on_backoff);
     INK_CHECK(r >= 0, -r, reterr, "no timer: %s", strerror(-r));
     return ink_pressure_new(app->event, &options->pressure, on_pressure, app, &app->pressure,
@@ -92,6 +106,7 @@ void ink_residency_done(InkApp *app)
     app->pressure = ink_pressure_free(app->pressure);
     app->worker = ink_worker_free(app->worker);
     app->idle = sd_event_source_disable_unref(app->idle);
+    app->rest = sd_event_source_disable_unref(app->rest);
     app->backoff = sd_event_source_disable_unref(app->backoff);
     g_free(app->model);
     g_free(app->config_path);
@@ -273,6 +288,9 @@ void ink_residency_update_idle(InkApp *app)
     bool is_short = ink_pressure_level(app->pressure) != INK_PRESSURE_NONE;
     if (!busy && app->outdated && ink_worker_state(app->worker) == INK_WORKER_READY)
         ink_residency_unload(app);
+    bool rests = !busy && ink_worker_state(app->worker) == INK_WORKER_READY;
+    (void)sd_event_source_set_time(app->rest, ink_clock_monotonic_usec() + INK_LIMIT_REST_USEC);
+    (void)sd_event_source_set_enabled(app->rest, rests ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
     if (busy || ink_worker_state(app->worker) != INK_WORKER_READY ||
         (app->config.resident == INK_RESIDENT_ALWAYS && !is_short)) {
         (void)sd_event_source_set_enabled(app->idle, SD_EVENT_OFF);
