@@ -14,7 +14,7 @@
 
 /* Frames that came during a step and wait for its end. When they are this many the rest stays in
  * the socket, which holds the broker back. */
-#define MAX_WAITING      128u
+#define MAX_WAITING      128u /* each with a descriptor: seal.c has room for them */
 /* Between two looks at the socket during a step; a layer of a large model takes longer. */
 #define POLL_USEC        500u
 /* Ids that are turned into text at a time, so that the limit on the text is seen early. */

@@ -114,8 +114,8 @@ def main():
         print(f"broker: {spent:.0f} ms of processor time for {asked} requests and {tokens} tokens in {args.seconds} s")
         time.sleep(6.5)
         print(f"left behind: {state(service)}")
-        print(service.log_text()[-600:])
         soak(service)
+        print(service.log_text()[-800:])
 
 
 if __name__ == "__main__":

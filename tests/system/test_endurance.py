@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many requests leave nothing behind, and clients that come, cancel and die at random harm nobody."""
 import asyncio
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 import unittest
 
-from service import (COUNTING, FULL, NAME, PATH, SANITIZED, Client, Error, Service, Variant, cpu_ticks, programs,
+from service import (BUILD, COUNTING, FULL, NAME, PATH, SANITIZED, Client, Error, Service, Variant, cpu_ticks, programs,
                      run)
 
 
@@ -29,6 +31,23 @@ class EnduranceTest(unittest.TestCase):
     def setUp(self):
         self.service = Service(config=f"[memory]\nmax-kv-mib={CACHE_MIB}\n")
         self.addCleanup(self.service.close)
+
+    def test_short_calls_of_many_programs_wait_in_the_worker(self):
+        """Each of them brings a descriptor that the worker keeps until its turn: more than 64 at a time."""
+        s = self.service
+        s.inkling("complete", "--max-tokens", "1", "warm")
+        worker = s.worker_pid()
+        env = {**s.env, "LD_LIBRARY_PATH": str(BUILD / "ipc")}
+        running = []
+        for i in range(6):
+            program = s.root / f"program{i}"
+            shutil.copy(BUILD / "tests/bench/bench-app", program)
+            running.append(subprocess.Popen([program, "flood", "60", "1500"], env=env, stdout=subprocess.PIPE))
+        tallies = [json.loads(p.communicate(timeout=90)[0]) for p in running]
+        self.assertEqual([t["asked"] for t in tallies], [1500] * 6)
+        self.assertEqual([t["other"] for t in tallies], [0] * 6)
+        self.assertGreater(sum(t["answered"] for t in tallies), 1000)
+        self.assertEqual(s.worker_pid(), worker, s.log_text())
 
     def test_soak(self):
         n_requests = 20_000 if FULL else 600
