@@ -79,6 +79,8 @@
 #define INK_LIMIT_SCOPES          4096u
 /* Less credit than this may park a request, whose silence is then in order. */
 #define INK_LIMIT_PARKED_BYTES    4096u
+/* Credit of a reader that keeps up is saved up to this before a frame tells the worker. */
+#define INK_LIMIT_CREDIT_STEP     4096u
 /* Frames that wait for a full socket: more than all running requests can need at a time. */
 #define INK_LIMIT_OUT_FRAMES      1024u
 /* Frames taken in one turn of the loop, so that a flood from the worker does not starve the bus. */

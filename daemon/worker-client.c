@@ -26,6 +26,7 @@ typedef struct Job {
     InkWireType type;
     InkWireStage stage; /* as last told */
     uint64_t granted_bytes, text_bytes;
+    uint64_t saved_bytes; /* of credit, for one frame later */
     uint32_t max_tokens, max_lines, n_stops, n_messages;
     uint32_t n_ids;
     bool wants_ids;
@@ -483,7 +484,15 @@ void ink_worker_credit(InkWorker *w, uint64_t id, uint64_t more_bytes)
     Job *j = g_hash_table_lookup(w->jobs, &id);
     if (j == NULL || j->type != INK_WIRE_GENERATE || j->cancel_usec != 0)
         return;
-    more_bytes = sooner(more_bytes, INK_WIRE_MAX_CREDIT - (j->granted_bytes - j->text_bytes));
+    uint64_t left_bytes = j->granted_bytes - j->text_bytes;
+    more_bytes += j->saved_bytes;
+    more_bytes = sooner(more_bytes, INK_WIRE_MAX_CREDIT - left_bytes);
+    /* A frame for each token would wake the worker in its step; it has enough to go on with. */
+    j->saved_bytes = 0;
+    if (more_bytes < INK_LIMIT_CREDIT_STEP && left_bytes >= 2 * INK_LIMIT_PARKED_BYTES) {
+        j->saved_bytes = more_bytes;
+        return;
+    }
     if (more_bytes == 0)
         return;
     if (is_parked(j)) /* it owes progress again, from now on */

@@ -15,20 +15,22 @@
 struct InkRequestPipe {
     const InkRequestPipeEvents *events;
     void *userdata;
-    int fd; /* -1 after the last line, or when the reader left */
-    sd_event_source *source;
-    sd_event_source *stall; /* runs while something waits */
+    int fd;                  /* -1 after the last line, or when the reader left */
+    sd_event_source *source; /* wants EPOLLOUT only while the pipe is full */
+    sd_event_source *soon;   /* writes what was added, at the end of this turn of the loop */
+    sd_event_source *stall;  /* runs while something waits */
     uint64_t stall_usec;
     uint64_t moved_usec; /* when the reader last took something, or nothing waited */
     InkBuffer waiting;
     size_t n_written_bytes; /* of `waiting` */
     size_t n_credit_bytes;  /* of text in `waiting` */
-    bool finishing, stalled;
+    bool finishing, stalled, waits_for_room;
 };
 
 static void close_write_end(InkRequestPipe *p)
 {
     p->source = sd_event_source_disable_unref(p->source);
+    p->soon = sd_event_source_disable_unref(p->soon);
     p->stall = sd_event_source_disable_unref(p->stall);
     if (p->fd >= 0)
         close(p->fd);
@@ -109,27 +111,51 @@ static bool write_out(InkRequestPipe *p)
     return true;
 }
 
+/* Two calls of epoll_ctl for each token would cost more than the write itself. */
+static void wait_for_room(InkRequestPipe *p, bool wanted)
+{
+    if (wanted != p->waits_for_room)
+        (void)sd_event_source_set_io_events(p->source, wanted ? EPOLLOUT : 0);
+    p->waits_for_room = wanted;
+}
+
+static void write_and_give_credit(InkRequestPipe *p)
+{
+    bool written = write_out(p);
+    if (p->fd < 0)
+        return;
+    /* Interest in EPOLLERR remains without any event asked for. */
+    wait_for_room(p, !written);
+    if (!written)
+        return;
+    if (p->finishing) {
+        tell_closed(p);
+        return;
+    }
+    size_t n = p->n_credit_bytes;
+    p->n_credit_bytes = 0;
+    if (n != 0)
+        p->events->credit(p->userdata, n);
+}
+
+static int on_soon(sd_event_source *source, void *userdata)
+{
+    InkRequestPipe *p = userdata;
+    (void)source;
+    if (p->fd >= 0 && !p->waits_for_room)
+        write_and_give_credit(p);
+    return 0;
+}
+
 static int on_event(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     InkRequestPipe *p = userdata;
     (void)source;
     (void)fd;
-    if ((revents & (EPOLLERR | EPOLLHUP)) != 0) {
+    if ((revents & (EPOLLERR | EPOLLHUP)) != 0)
         tell_closed(p);
-        return 0;
-    }
-    if (p->fd < 0 || !write_out(p))
-        return 0;
-    if (p->finishing) {
-        tell_closed(p);
-        return 0;
-    }
-    /* Interest in EPOLLERR remains without any event asked for. */
-    (void)sd_event_source_set_io_events(p->source, 0);
-    size_t n = p->n_credit_bytes;
-    p->n_credit_bytes = 0;
-    if (n != 0)
-        p->events->credit(p->userdata, n);
+    else if (p->fd >= 0)
+        write_and_give_credit(p);
     return 0;
 }
 
@@ -152,6 +178,8 @@ int ink_request_pipe_new(sd_event *event, const InkRequestPipeEvents *events, vo
     if (fcntl(p->fd, F_SETFL, O_WRONLY | O_NONBLOCK) < 0)
         return -errno;
     INK_TRY(sd_event_add_io(event, &p->source, p->fd, 0, on_event, p));
+    INK_TRY(sd_event_add_defer(event, &p->soon, on_soon, p));
+    INK_TRY(sd_event_source_set_enabled(p->soon, SD_EVENT_OFF));
     p->stall_usec = stall_usec != 0 ? stall_usec : INK_REQUEST_PIPE_STALL_USEC;
     INK_TRY(
         sd_event_add_time(event, &p->stall, CLOCK_MONOTONIC, 0, p->stall_usec / 8, on_stall, p));
@@ -176,7 +204,7 @@ static void line_added(InkRequestPipe *p)
 {
     ink_buffer_append_char(&p->waiting, '\n');
     if (ink_buffer_status(&p->waiting) < 0 ||
-        sd_event_source_set_io_events(p->source, EPOLLOUT) < 0)
+        sd_event_source_set_enabled(p->soon, SD_EVENT_ONESHOT) < 0)
         tell_closed(p); /* a stream with a hole would be worse than none */
 }
 
