@@ -69,6 +69,36 @@ int cli_exit_of(const char *error_name, int code)
     }
 }
 
+/* Controls that could move the cursor, recolour the terminal or reverse the line. */
+static bool must_be_visible(uint32_t code_point)
+{
+    return code_point != '\n' && code_point != '\t' && !ink_utf8_is_printable(code_point);
+}
+
+static void print_visibly(FILE *out, const char *text, size_t n_bytes)
+{
+    if (!isatty(fileno(out))) {
+        fwrite(text, 1, n_bytes, out);
+        return;
+    }
+    for (size_t i = 0; i < n_bytes;) {
+        uint32_t code_point;
+        size_t n = ink_utf8_decode(text + i, n_bytes - i, &code_point);
+        if (n == 0)
+            fputs("\xEF\xBF\xBD", out);
+        else if (must_be_visible(code_point))
+            fprintf(out, "<U+%04X>", (unsigned)code_point);
+        else
+            fwrite(text + i, 1, n, out);
+        i += n != 0 ? n : 1;
+    }
+}
+
+void cli_print_text(const char *text, size_t n_bytes)
+{
+    print_visibly(stdout, text, n_bytes);
+}
+
 static void print_error_json(const char *name, const char *message)
 {
     _cleanup_buffer_ InkBuffer line = INK_BUFFER_INIT;
@@ -85,10 +115,13 @@ int cli_error(const Cli *cli, const char *name, const InkError *error)
 {
     if (name == NULL || name[0] == '\0')
         name = ink_error_name(error->code);
-    if (cli != NULL && cli->json)
+    if (cli != NULL && cli->json) {
         print_error_json(name, error->message);
-    else
-        fprintf(stderr, "inkling: %s\n", error->message);
+    } else {
+        fputs("inkling: ", stderr);
+        print_visibly(stderr, error->message, strlen(error->message));
+        fputc('\n', stderr);
+    }
     return cli_exit_of(name, error->code);
 }
 
@@ -136,38 +169,6 @@ int cli_call(Cli *cli, const char *interface, const char *method, InkClientAppen
     if (ink_client_call(cli->client, interface, method, true, append, cli, ret, &error) < 0)
         return cli_error(cli, ink_client_error_name(cli->client), &error);
     return CLI_OK;
-}
-
-/* Controls that could move the cursor, recolour the terminal or reverse the line. */
-static bool must_be_visible(uint32_t code_point)
-{
-    if (code_point == '\n' || code_point == '\t')
-        return false;
-    return code_point < 0x20 || (code_point >= 0x7F && code_point < 0xA0) ||
-           (code_point >= 0x202A && code_point <= 0x202E) ||
-           (code_point >= 0x2066 && code_point <= 0x2069);
-}
-
-void cli_print_text(const char *text, size_t n_bytes)
-{
-    if (!isatty(STDOUT_FILENO)) {
-        fwrite(text, 1, n_bytes, stdout);
-        return;
-    }
-    for (size_t i = 0; i < n_bytes;) {
-        uint32_t code_point;
-        size_t n = ink_utf8_decode(text + i, n_bytes - i, &code_point);
-        if (n == 0) {
-            fputs("\xEF\xBF\xBD", stdout);
-            i++;
-            continue;
-        }
-        if (must_be_visible(code_point))
-            printf("<U+%04X>", (unsigned)code_point);
-        else
-            fwrite(text + i, 1, n, stdout);
-        i += n;
-    }
 }
 
 void cli_format_size(char out[16], uint64_t n_bytes)

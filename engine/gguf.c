@@ -48,8 +48,7 @@ InkGgufShown ink_gguf_shown(InkGgufString name)
     for (size_t i = 0; i < name.n_bytes;) {
         uint32_t code_point;
         size_t n = ink_utf8_decode(name.text + i, name.n_bytes - i, &code_point);
-        bool printable = n != 0 && code_point >= 0x20 && code_point != 0x7F &&
-                         !(code_point >= 0x80 && code_point < 0xA0);
+        bool printable = n != 0 && ink_utf8_is_printable(code_point);
         size_t need = printable ? n : 1;
         if (used + need > sizeof(s.text) - 4) {
             memcpy(s.text + used, "...", 3);

@@ -281,6 +281,20 @@ int ink_identity_parse_cgroup(const char *text, size_t n_bytes, InkIdentityName 
 
 /* ------------------------------------------------------------------ program */
 
+/* The name stands in tables, messages and commands: what moves the cursor, or is a blank that is no
+ * space, would let a program draw the line of another one. */
+static bool is_of_program_name(uint32_t c)
+{
+    return ink_utf8_is_printable(c) && c != 0xA0 && c != 0xAD && c != 0x1680 && c != 0x180E &&
+           !(c >= 0x2000 && c <= 0x200F) && !(c >= 0x202F && c <= 0x206F) && c != 0x2800 &&
+           c != 0x3000 && c != 0x3164 && c != 0xFEFF;
+}
+
+static bool is_single_space(const char *text, size_t n, size_t at)
+{
+    return at > 0 && at + 1 < n && text[at - 1] != ' ' && text[at + 1] != ' ';
+}
+
 void ink_identity_name_program(const char *path, InkIdentityName out)
 {
     const char *base = strrchr(path, '/');
@@ -295,10 +309,20 @@ void ink_identity_name_program(const char *path, InkIdentityName out)
         base = INK_IDENTITY_UNKNOWN;
         n = strlen(base);
     }
-    snprintf(out, sizeof(InkIdentityName), "exe:%.*s", (int)n, base);
-    for (char *p = out; *p != '\0'; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7F)
-            *p = '_';
+    memcpy(out, "exe:", 5);
+    size_t n_out = 4;
+    for (size_t i = 0; i < n;) {
+        uint32_t c;
+        size_t n_char = ink_utf8_decode(base + i, n - i, &c);
+        bool plain = is_of_program_name(c) && (c != ' ' || is_single_space(base, n, i));
+        if (plain)
+            memcpy(out + n_out, base + i, n_char);
+        else
+            out[n_out] = '_';
+        n_out += plain ? n_char : 1;
+        i += n_char;
+    }
+    out[n_out] = '\0';
 }
 
 /* ---------------------------------------------------------------------- ids */
@@ -306,13 +330,11 @@ void ink_identity_name_program(const char *path, InkIdentityName out)
 int ink_identity_kind_of(const char *app_id, InkCallerKind *ret_kind)
 {
     size_t n = strnlen(app_id, INK_IDENTITY_MAX_BYTES + 1);
-    if (n > INK_IDENTITY_MAX_BYTES || !ink_utf8_valid(app_id, n))
+    if (n > INK_IDENTITY_MAX_BYTES || !ink_utf8_all_printable(app_id, n) ||
+        memchr(app_id, '/', n) != NULL)
         return -EINVAL;
     InkCallerKind kind = INK_CALLER_HOST;
     bool valid = false;
-    for (const char *p = app_id; *p != '\0'; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7F || *p == '/')
-            return -EINVAL;
     if (strcmp(app_id, INK_IDENTITY_UNKNOWN) == 0) {
         kind = INK_CALLER_UNKNOWN;
         valid = true;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/utf8.h"
 #include "ipc/owned-object.h"
 #include "ipc/session-private.h"
 
@@ -237,9 +238,9 @@ static int set_messages(const InkOption *o, sd_bus_message *m, void *field, InkE
 static int set_name(const InkOption *o, sd_bus_message *m, void *field, InkError *reterr)
 {
     INK_TRY(ink_option_set_string(o, m, field, reterr));
-    for (const char *p = *(const char **)field; *p != '\0'; p++)
-        INK_CHECK((unsigned char)*p >= ' ' && *p != 0x7F, EINVAL, reterr,
-                  "%s holds a control character", o->key);
+    const char *name = *(const char **)field;
+    INK_CHECK(ink_utf8_all_printable(name, strlen(name)), EINVAL, reterr,
+              "%s holds a control character", o->key);
     return 0;
 }
 

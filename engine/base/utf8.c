@@ -108,13 +108,31 @@ size_t ink_utf8_torn_tail(const char *text, size_t n_bytes)
     return 0;
 }
 
+bool ink_utf8_is_printable(uint32_t c)
+{
+    return c >= 0x20 && (c < 0x7F || c > 0x9F) && (c < 0x2028 || c > 0x202E) &&
+           (c < 0x2066 || c > 0x2069);
+}
+
+bool ink_utf8_all_printable(const char *text, size_t n_bytes)
+{
+    uint32_t code_point;
+    for (size_t i = 0; i < n_bytes;) {
+        size_t n = ink_utf8_decode(text + i, n_bytes - i, &code_point);
+        if (n == 0 || !ink_utf8_is_printable(code_point))
+            return false;
+        i += n;
+    }
+    return true;
+}
+
 void ink_utf8_copy_printable(char *out, size_t out_bytes, const char *text, size_t n_bytes)
 {
     size_t n = 0;
     for (size_t at = 0; at < n_bytes;) {
         uint32_t c = 0;
         size_t n_char = ink_utf8_decode(text + at, n_bytes - at, &c);
-        bool plain = n_char > 0 && c >= 0x20 && (c < 0x7f || c > 0x9f);
+        bool plain = n_char > 0 && ink_utf8_is_printable(c);
         size_t n_written = plain ? n_char : 1;
         if (n + n_written >= out_bytes)
             break;

@@ -28,12 +28,7 @@ int ink_worker_send(int socket, InkWireHeader *frame, size_t frame_bytes, const 
 int ink_worker_send_failed(int socket, uint64_t id, int code, const char *message)
 {
     InkWireFailed f = {.header = {.type = INK_WIRE_FAILED, .id = id}, .code = (uint32_t)code};
-    size_t n = strnlen(message, sizeof(f.message) - 1);
-    bool valid = ink_utf8_valid(message, n);
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)message[i];
-        f.message[i] = c < 0x20 || c == 0x7F || (c >= 0x80 && !valid) ? '?' : message[i];
-    }
+    ink_utf8_copy_printable(f.message, sizeof(f.message), message, strlen(message));
     return ink_worker_send(socket, &f.header, sizeof(f), NULL, 0);
 }
 

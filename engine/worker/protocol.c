@@ -178,14 +178,7 @@ static int send_done(Worker *w, size_t n_tokens, uint64_t text_bytes)
 /* Copies a name of the model into a frame's field: whole characters, no controls. */
 static void copy_name(char *field, size_t n_bytes, const char *name)
 {
-    size_t n = strnlen(name, n_bytes - 1);
-    n -= ink_utf8_torn_tail(name, n);
-    bool valid = ink_utf8_valid(name, n);
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)name[i];
-        field[i] = c < 0x20 || c == 0x7F || (c >= 0x80 && !valid) ? '?' : name[i];
-    }
-    field[n] = '\0';
+    ink_utf8_copy_printable(field, n_bytes, name, strlen(name));
 }
 
 static int send_loaded(Worker *w, uint64_t load_usec)

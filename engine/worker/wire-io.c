@@ -48,12 +48,7 @@ bool ink_wire_is_zero(const uint8_t *bytes, size_t n)
 bool ink_wire_is_text(const char *field, size_t n_bytes)
 {
     size_t n = strnlen(field, n_bytes);
-    if (n == n_bytes || !ink_utf8_valid(field, n))
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if ((unsigned char)field[i] < 0x20 || field[i] == 0x7F)
-            return false;
-    return true;
+    return n < n_bytes && ink_utf8_all_printable(field, n);
 }
 
 static bool in_range(float value, float least, float most)

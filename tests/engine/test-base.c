@@ -279,6 +279,13 @@ static void test_utf8_copies_are_cut_between_characters(void **state)
     assert_string_equal(out, "a?b??");
     ink_utf8_copy_printable(out, sizeof(out), "\xC2\x9B[m", 4); /* a control of two bytes */
     assert_string_equal(out, "?[m");
+    ink_utf8_copy_printable(out, sizeof(out), "a\xE2\x80\xAEz", 5); /* right to left from here */
+    assert_string_equal(out, "a?z");
+    assert_true(ink_utf8_all_printable("", 0));
+    assert_true(ink_utf8_all_printable("a \xC3\xA4", 4));
+    assert_false(ink_utf8_all_printable("a\n", 2));
+    assert_false(ink_utf8_all_printable("\xC2\x85", 2));
+    assert_false(ink_utf8_all_printable("\xFF", 1));
     ink_utf8_copy_printable(out, sizeof(out), "12345\xF0\x9F\x90\xA2", 9);
     assert_string_equal(out, "12345");
 }

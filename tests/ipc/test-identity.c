@@ -454,6 +454,10 @@ static void test_identity_host_by_program(void **state)
         {"/opt/a b/c d", "exe:c d"},
         {"/tmp/new\nline", "exe:new_line"},
         {"/tmp/\x1b[31m", "exe:_[31m"},
+        {"/tmp/\xC2\x9B[31m", "exe:_[31m"},                          /* the same in one character */
+        {"/tmp/a\xE2\x80\xAEz", "exe:a_z"},                          /* turns the direction */
+        {"/tmp/a\xC2\xA0y\xE2\x80\x8Bz", "exe:a_y_z"},               /* blanks that are no spaces */
+        {"/tmp/ curl   text   allow ", "exe:_curl___text___allow_"}, /* the line of another */
         {"/tmp/\xFF\xFE", "exe:unknown"},
         {"/tmp/caf\xC3\xA9", "exe:caf\xC3\xA9"},
         {"/", "exe:unknown"},
@@ -485,10 +489,10 @@ static void test_identity_ids_of_no_caller_are_refused(void **state)
     char text[INK_IDENTITY_MAX_BYTES + 8];
     (void)state;
     static const char *const bad[] = {
-        "",         "exe:",       "app:",     "unit:",   "snap.",    "snap.a.b", "nodots",
-        "a..b",     "org.a.B/..", "exe:a/b",  "exe:a\n", "org.a.B ", "app:a/b",  "app:a b",
-        "unit:a b", "exe:\x7f",   "exe:\xff", "1.2",     "org.1.a",  " org.a.B", "unknown2",
-    };
+        "",        "exe:",     "app:",       "unit:",        "snap.",           "snap.a.b",
+        "nodots",  "a..b",     "org.a.B/..", "exe:a/b",      "exe:a\n",         "org.a.B ",
+        "app:a/b", "app:a b",  "unit:a b",   "exe:\x7f",     "exe:\xff",        "1.2",
+        "org.1.a", " org.a.B", "unknown2",   "exe:\xC2\x9B", "exe:\xE2\x80\xAE"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_int_equal(ink_identity_kind_of(bad[i], &kind), -EINVAL);
     assert_int_equal(kind, INK_CALLER_SNAP);

@@ -312,6 +312,7 @@ static void test_sessions_refuse_wrong_options(void **state)
     create_refused(INVALID, "name is missing", 1, "persistent", "b", 1);
     create_refused(INVALID, "persistent sessions only", 1, "name", "s", "mine");
     create_refused(INVALID, "control character", 2, "persistent", "b", 1, "name", "s", "a\nb");
+    create_refused(INVALID, "control character", 2, "persistent", "b", 1, "name", "s", "\xC2\x9B");
     create_refused(INVALID, "name is empty", 2, "persistent", "b", 1, "name", "s", "");
     create_refused(SD_BUS_ERROR_LIMITS_EXCEEDED, "129 bytes, the limit is 128", 2, "persistent",
                    "b", 1, "name", "s", name);

@@ -181,6 +181,8 @@ static void test_inspect_frames_with_bad_fields_are_refused(void **state)
     REFUSED(make_failed, false, frame.failed.code = 4096);
     REFUSED(make_failed, false, frame.failed.reserved = 1);
     REFUSED(make_failed, false, strcpy(frame.failed.message, "\x1b[31m"));
+    REFUSED(make_failed, false, strcpy(frame.failed.message, "\xC2\x9B[31m"));
+    REFUSED(make_failed, false, strcpy(frame.failed.message, "\xE2\x80\xAE"));
 #undef REFUSED
 }
 
