@@ -29,8 +29,9 @@ int ink_seal(InkSealProfile profile, int socket_fd, InkSealStatus *ret, InkError
 
 #include "engine/base/cleanup.h"
 
-/* Frames that wait keep theirs (MAX_WAITING of protocol.c), one may bring some more, and those that are
- * closed as surplus need room first. With too few the kernel cuts a frame, which ends the worker. */
+/* Frames that wait keep theirs (MAX_WAITING of protocol.c), one may bring some more, and those that
+ * are closed as surplus need room first. With too few the kernel cuts a frame, which ends the
+ * worker. */
 #define MAX_DESCRIPTORS         256
 
 /* The headers of Debian 12 lack the newer of these. */
