@@ -19,6 +19,7 @@
 /* One program, and for a while after its last request. */
 typedef struct App {
     uint32_t n_queued, n_running;
+    uint32_t n_short; /* running ones that take no place */
     size_t pending_bytes;
     uint64_t used_usec[INK_PRIORITY_MAX]; /* on a scale of its own for each class */
     uint64_t background_usec[N_SLICES];   /* by number of the slice */
@@ -183,7 +184,7 @@ static void make_room(InkAdmission *a, uint64_t now_usec)
         const App *app = value;
         uint64_t at = app->seen_usec +
                       (background_used(app, now_usec) > 0 ? INK_LIMIT_BACKGROUND_SPAN_USEC : 0u);
-        if (app->n_queued + app->n_running == 0 && at < oldest_usec) {
+        if (app->n_queued + app->n_running + app->n_short == 0 && at < oldest_usec) {
             oldest = key;
             oldest_usec = at;
         }
@@ -365,8 +366,10 @@ void ink_admission_start(InkAdmission *a, InkRequest *r, uint64_t now_usec)
     App *app = get_app(a, r->app_id);
     g_hash_table_add(a->running, r);
     r->started_usec = now_usec;
-    if (ink_request_is_short(r))
+    if (ink_request_is_short(r)) {
+        app->n_short++;
         return;
+    }
     app->n_running++;
     r->booked_class = effective_class(r, now_usec);
     book(a, app, r->booked_class, GUESS_USEC, 0);
@@ -396,13 +399,24 @@ void ink_admission_remove(InkAdmission *a, InkRequest *r, uint64_t now_usec)
 {
     App *app = get_app(a, r->app_id);
     bool ran = g_hash_table_remove(a->running, r);
-    if (ran && !ink_request_is_short(r))
+    if (ran && ink_request_is_short(r))
+        app->n_short--;
+    else if (ran)
         settle(a, app, r, now_usec);
-    if (!ran && !take_from_queue(a, r))
+    else if (!take_from_queue(a, r))
         return;
     a->n_pending_bytes -= r->bulk_bytes;
     app->pending_bytes -= r->bulk_bytes;
     app->seen_usec = now_usec;
+}
+
+void ink_admission_set_priority(InkAdmission *a, InkRequest *r, InkPriority priority,
+                                uint64_t now_usec)
+{
+    App *app = get_app(a, r->app_id);
+    if (app != NULL && priority != r->priority)
+        enter_class(a, app, priority, now_usec);
+    r->priority = priority;
 }
 
 void ink_admission_hold_background(InkAdmission *a, bool held)

@@ -41,6 +41,11 @@ void ink_admission_start(InkAdmission *a, InkRequest *r, uint64_t now_usec);
  * went by when the worker did not say (0). */
 void ink_admission_remove(InkAdmission *a, InkRequest *r, uint64_t now_usec);
 
+/* The owner wants another class: its program enters it as with a new request, with nothing saved
+ * up. */
+void ink_admission_set_priority(InkAdmission *a, InkRequest *r, InkPriority priority,
+                                uint64_t now_usec);
+
 /* While memory is short, background waits. */
 void ink_admission_hold_background(InkAdmission *a, bool held);
 /* Until `background` of this program is served again; 0 = it is. */

@@ -516,11 +516,12 @@ int ink_app_task_state(void *service, uint64_t id, const char **ret_state, uint3
 
 int ink_app_set_priority(void *service, uint64_t id, InkPriority priority)
 {
-    InkRequest *r = find_request(service, id);
+    InkApp *app = service;
+    InkRequest *r = find_request(app, id);
     if (r == NULL || priority >= INK_PRIORITY_MAX)
         return r == NULL ? -ENXIO : -EINVAL;
-    r->priority = priority;
-    ink_app_pump_soon(service);
+    ink_admission_set_priority(app->admission, r, priority, ink_clock_monotonic_usec());
+    ink_app_pump_soon(app);
     return 0;
 }
 

@@ -333,12 +333,12 @@ static void test_admission_shares_time_and_not_requests(void **state)
     ink_admission_free(a);
 }
 
-static void test_admission_idle_programs_save_nothing_up(void **state)
+/* "late" was here once, and then "busy" worked for a long time beside "other". It comes back in
+ * `class`, and a new one comes: from here on they take turns, none catches up. */
+static void check_turns(InkPriority class)
 {
-    (void)state;
     InkAdmission *a = ink_admission_new();
     clock_usec = 1;
-    /* "late" was here once, and then "busy" worked for a long time beside "other". */
     finish(a, (add_now(a, "late", INK_PRIORITY_NORMAL), take(a, clock_usec)), 1000);
     InkRequest *r = add_now(a, "busy", INK_PRIORITY_NORMAL);
     for (unsigned i = 0; i < 60; i++) {
@@ -347,14 +347,15 @@ static void test_admission_idle_programs_save_nothing_up(void **state)
         finish(a, r, SECOND);
         r = next;
     }
-    /* It comes back, and a new one comes: from here on they take turns, none catches up. */
     unsigned n[3] = {0};
     static const char *const apps[] = {"busy", "late", "new"};
     InkRequest *of[3] = {r, NULL, NULL};
     for (unsigned i = 0; i < 30; i++) {
         for (unsigned k = 0; k < 3; k++)
-            if (of[k] == NULL)
-                of[k] = add_now(a, apps[k], INK_PRIORITY_NORMAL);
+            if (of[k] == NULL) {
+                of[k] = add_now(a, apps[k], k == 1 ? class : INK_PRIORITY_NORMAL);
+                ink_admission_set_priority(a, of[k], INK_PRIORITY_NORMAL, clock_usec);
+            }
         InkRequest *taken = take(a, clock_usec);
         for (unsigned k = 0; k < 3; k++)
             if (of[k] == taken) {
@@ -369,6 +370,18 @@ static void test_admission_idle_programs_save_nothing_up(void **state)
             drop(a, of[k]);
     }
     ink_admission_free(a);
+}
+
+static void test_admission_idle_programs_save_nothing_up(void **state)
+{
+    (void)state;
+    check_turns(INK_PRIORITY_NORMAL);
+}
+
+static void test_admission_a_change_of_class_finds_nothing_saved_up(void **state)
+{
+    (void)state;
+    check_turns(INK_PRIORITY_BACKGROUND);
 }
 
 static void test_admission_background_has_a_quota_of_an_hour(void **state)
@@ -495,6 +508,33 @@ static void test_admission_accounts_are_bounded(void **state)
     ink_admission_free(a);
 }
 
+/* A crowd of names must not drop the account of a program whose call is being counted. */
+static void test_admission_short_ones_keep_their_account(void **state)
+{
+    (void)state;
+    InkAdmission *a = ink_admission_new();
+    char app[24];
+    clock_usec = SECOND;
+    InkRequest *counted = new_request("kept", INK_PRIORITY_INTERACTIVE);
+    InkError error = {0};
+    counted->kind = INK_REQUEST_TOKENIZE;
+    counted->bulk_bytes = INK_LIMIT_PENDING_BYTES_PER_APP;
+    assert_int_equal(ink_admission_add(a, counted, clock_usec, &error), 0);
+    assert_ptr_equal(take(a, clock_usec), counted);
+    for (unsigned i = 0; i < 2 * INK_LIMIT_ACCOUNTS; i++) {
+        snprintf(app, sizeof app, "app%u", i);
+        clock_usec++;
+        drop(a, add_now(a, app, INK_PRIORITY_NORMAL));
+    }
+    const InkCaller caller = {.sender = ":1.1", .app_id = "kept"};
+    assert_int_equal(ink_admission_check(a, &caller, INK_PRIORITY_NORMAL, 1, clock_usec, &error),
+                     -EBUSY);
+    drop(a, counted);
+    assert_int_equal(ink_admission_check(a, &caller, INK_PRIORITY_NORMAL, 1, clock_usec, &error),
+                     0);
+    ink_admission_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -515,6 +555,8 @@ int main(void)
         cmocka_unit_test(test_admission_one_program_cannot_hold_all_bytes),
         cmocka_unit_test(test_admission_background_waits_while_memory_is_short),
         cmocka_unit_test(test_admission_accounts_are_bounded),
+        cmocka_unit_test(test_admission_a_change_of_class_finds_nothing_saved_up),
+        cmocka_unit_test(test_admission_short_ones_keep_their_account),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
