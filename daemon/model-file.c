@@ -138,16 +138,26 @@ void ink_model_file_done(InkModelFile *f)
     *f = INK_MODEL_FILE_INIT;
 }
 
+/* ".NAME.part" of a NAME that an import can have; a download of somebody else has others. */
+static bool is_hidden_name(const char *file)
+{
+    char name[INK_MODELS_MAX_NAME_BYTES + 1];
+    size_t length = strlen(file), n_suffix = strlen(HIDDEN_SUFFIX);
+    if (file[0] != '.' || length <= n_suffix + 1 || length - n_suffix - 1 >= sizeof name ||
+        strcmp(file + length - n_suffix, HIDDEN_SUFFIX) != 0)
+        return false;
+    memcpy(name, file + 1, length - n_suffix - 1);
+    name[length - n_suffix - 1] = '\0';
+    return ink_models_is_name(name);
+}
+
 void ink_model_file_sweep(const char *folder)
 {
     DIR *d = opendir(folder);
     if (d == NULL)
         return;
-    for (struct dirent *e; (e = readdir(d)) != NULL;) {
-        size_t n = strlen(e->d_name), n_suffix = strlen(HIDDEN_SUFFIX);
-        if (e->d_name[0] == '.' && n > n_suffix + 1 &&
-            strcmp(e->d_name + n - n_suffix, HIDDEN_SUFFIX) == 0)
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        if (is_hidden_name(e->d_name))
             (void)unlinkat(dirfd(d), e->d_name, 0);
-    }
     closedir(d);
 }
