@@ -320,6 +320,8 @@ int ink_app_reload(void *service, const InkCaller *caller, InkError *reterr)
                      config.max_kv_bytes != app->config.max_kv_bytes;
     app->config = config;
     ink_log_info("inkling.conf was read again");
+    if (app->sessions != NULL)
+        ink_sessions_reconfigured(app->sessions);
     if (app->events != NULL && app->events->config_changed != NULL)
         app->events->config_changed(app->events_userdata);
     ink_app_pump_soon(app);

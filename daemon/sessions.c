@@ -292,6 +292,13 @@ void ink_sessions_check_model(InkSessions *s)
         close_chosen(s, has_other_model, model, INK_SESSION_MODEL_CHANGED);
 }
 
+void ink_sessions_reconfigured(InkSessions *s)
+{
+    if (g_hash_table_size(s->table) > 0)
+        arm_idle(s, ink_clock_monotonic_usec()); /* which looks when the next one is due */
+    ink_sessions_check_model(s);
+}
+
 void ink_app_close_session(void *service, uint64_t id, InkSessionEnd reason)
 {
     InkApp *app = service;

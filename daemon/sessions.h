@@ -28,6 +28,8 @@ size_t ink_sessions_n(const InkSessions *s);
 /* Ends those whose model is not the default one any more (`model-changed`). Call it when the
  * default was set anew, and when a model was removed. */
 void ink_sessions_check_model(InkSessions *s);
+/* The settings are others now: the idle time, and perhaps the default model. */
+void ink_sessions_reconfigured(InkSessions *s);
 
 /* Operations of InkServiceOps; `service` is the InkApp. */
 void ink_app_set_session_events(void *service, const InkSessionEvents *events, void *userdata);

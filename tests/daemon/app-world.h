@@ -28,6 +28,7 @@
 
 typedef struct World {
     char folder[64], models[128], system_models[128], cache[128], data[128], worker[4200];
+    char config_path[128];
     sd_event *event;
     InkConfig config;
     InkPressureOptions pressure; /* none, unless the test sets it: not this machine's */
@@ -60,6 +61,7 @@ static inline void world_init(World *w, const char *script)
     snprintf(w->system_models, sizeof w->system_models, "%s/system", w->folder);
     snprintf(w->cache, sizeof w->cache, "%s/cache", w->folder);
     snprintf(w->data, sizeof w->data, "%s/data", w->folder);
+    snprintf(w->config_path, sizeof w->config_path, "%s/inkling.conf", w->folder);
     snprintf(w->worker, sizeof w->worker, "%s/tests/fakes/fake-worker",
              getenv("INKLING_BUILD_DIR"));
     assert_int_equal(mkdir(w->models, 0700) | mkdir(w->data, 0700), 0);
@@ -80,6 +82,7 @@ static inline void world_start(World *w)
         .data_folder = w->data,
         .network_guard = "none",
         .config = &w->config,
+        .config_path = w->config_path,
         .pressure = w->pressure,
         .times = {.start_usec = 700000,
                   .load_usec = 300000,

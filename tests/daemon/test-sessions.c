@@ -5,6 +5,7 @@
  * many, how they end, what the store gives back. */
 #include "tests/daemon/app-world.h"
 
+#include "daemon/sessions-private.h"
 #include "daemon/sessions.h"
 #include "daemon/transcript.h"
 
@@ -500,6 +501,39 @@ static void test_sessions_end_when_the_default_model_changes(void **state)
     world_done(&w);
 }
 
+static void reload(World *w, const char *text)
+{
+    InkError error = {0};
+    FILE *f = fopen(w->config_path, "we");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    int r = ink_app_ops()->reload(w->app, &host, &error);
+    assert_string_equal(error.message, "");
+    assert_int_equal(r, 0);
+}
+
+static void test_sessions_hear_of_new_settings(void **state)
+{
+    World w;
+    (void)state;
+    begin(&w, "echo");
+    uint64_t id = create(&w);
+    put_model(w.models, "other", "not read by a fake");
+    reload(&w, "[model]\nmodel=other\n");
+    assert_int_equal(told.n_closed, 1);
+    assert_int_equal(told.reason, INK_SESSION_MODEL_CHANGED);
+    /* An idle time that is shorter now does not wait for the end of the old one. */
+    id = create(&w);
+    told.any = false;
+    ink_sessions_find(w.app->sessions, id)->used_usec -= 60 * UINT64_C(1000000);
+    reload(&w, "[model]\nmodel=other\n[memory]\nsession-idle-minutes=1\n");
+    run_until(&w, &told.any);
+    assert_int_equal(told.id, id);
+    assert_int_equal(told.reason, INK_SESSION_IDLE);
+    world_done(&w);
+}
+
 static void test_sessions_need_a_chat_template(void **state)
 {
     World w;
@@ -697,6 +731,7 @@ int main(void)
         cmocka_unit_test(test_sessions_of_others_cannot_be_prompted),
         cmocka_unit_test(test_sessions_idle_ones_end_and_busy_ones_stay),
         cmocka_unit_test(test_sessions_end_when_the_default_model_changes),
+        cmocka_unit_test(test_sessions_hear_of_new_settings),
         cmocka_unit_test(test_sessions_need_a_chat_template),
         cmocka_unit_test(test_sessions_persistent_ones_come_back),
         cmocka_unit_test(test_sessions_two_openers_at_once),
