@@ -82,12 +82,26 @@ proves_offline() {
     [ "$(grep -c '9 of 9 doors to a network are shut' /run/proof)" = 2 ] || fail "offline: $(cat /run/proof)"
 }
 
+# A model comes and goes: nameless files, their names, the room of the disk, the helper.
+imports() {
+    as_user env LD_LIBRARY_PATH=/run/programs /run/programs/inkling model import toy /run/toy.gguf --sha256 "$toy_sum" \
+        >/run/imported 2>&1 || fail "import: $(cat /run/imported)"
+    [ "$(stat -c '%u %a' $home/.local/share/inkling/models/toy.gguf)" = "$uid 600" ] || fail "the imported file"
+    as_user env LD_LIBRARY_PATH=/run/programs /run/programs/inkling model verify toy | grep -q '^ok ' || fail "verify"
+    as_user env LD_LIBRARY_PATH=/run/programs /run/programs/inkling model remove toy -y >/dev/null || fail "remove"
+    [ "$(ls -A $home/.local/share/inkling/models | wc -l)" = 1 ] || fail "something is left in the models folder"
+}
+cp "$source/tests/data/toy-llama-q.gguf" /run/toy.gguf
+chmod 644 /run/toy.gguf
+toy_sum=$(sha256sum </run/toy.gguf | cut -d' ' -f1)
+
 complete | grep -q '"output-tokens" u 4' || fail "the first call through systemd"
 [ "$(as_user systemctl --user is-active inkling.service)" = active ] || fail "the unit is not active"
 first=$(main_pid)
 locked_in "$first"
 proves_offline
-echo "first layer: activated by the first call"
+imports
+echo "first layer: activated by the first call; proves that it is offline; imports a model"
 
 mkdir -p $home/.config/inkling
 echo "[memory]
@@ -133,6 +147,7 @@ if as_user unshare -rn true 2>/dev/null; then
     [ "$(readlink "/proc/$second/ns/net")" != "$(readlink /proc/self/ns/net)" ] || fail "no own network"
     [ "$(grep -c : "/proc/$second/net/dev")" = 1 ] || fail "more than the loopback device"
     proves_offline
+    imports
     grep -q '^CapBnd:[[:space:]]*0*$' "/proc/$second/status" || fail "capabilities are left"
     echo "second layer: own network with lo only, no capabilities"
 fi
