@@ -87,9 +87,15 @@ static int set(Cli *cli, Change *change)
 {
     InkError error = {0};
     if (ink_client_call(cli->client, "Manager", "SetPermission", true, append_change, change, NULL,
-                        &error) < 0)
-        return cli_error(cli, ink_client_error_name(cli->client), &error);
-    return CLI_OK;
+                        &error) >= 0)
+        return CLI_OK;
+    int r = cli_error(cli, ink_client_error_name(cli->client), &error);
+    /* The remedy that an error names is this very command, which cannot help itself. */
+    if (r == CLI_DENIED && strstr(error.message, "inkling app allow") != NULL)
+        cli_warn(cli, "this command itself may not manage; another program decides for it: "
+                      "busctl --user call " INK_BUS_NAME " " INK_BUS_PATH " " INK_BUS_MANAGER
+                      " SetPermission sss ID manage reset");
+    return r;
 }
 
 static bool is_permission(const char *word)

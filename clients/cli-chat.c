@@ -86,7 +86,8 @@ static int ask(Dialogue *d, const char *text)
         if (r != CLI_OK)
             return r;
     }
-    return cli_usage(d->cli, "the session ended as soon as it began");
+    InkError error = {.code = EIO, .message = "the session ended as soon as it began"};
+    return cli_error(d->cli, NULL, &error);
 }
 
 /* ------------------------------------------------------------------ on a terminal */
@@ -133,7 +134,8 @@ static Next run_command(Dialogue *d, const char *line)
         (void)report(d, &error);
         return GO_ON;
     }
-    cli_warn(d->cli, "unknown command: %s", line);
+    cli_warn(d->cli, "a line that begins with / is a command: /new%s or /quit",
+             d->name != NULL ? ", /forget" : "");
     return GO_ON;
 }
 

@@ -321,7 +321,7 @@ static const CliOption options[] = {
 
 const CliVerb cli_verb_model = {
     .name = "model",
-    .arguments = "list|info|import|...",
+    .arguments = "list|info|import|use|remove|verify",
     .summary = "which models there are; bring, choose, check, remove",
     .options = options,
     .details = "  model list                what is installed\n"

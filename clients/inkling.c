@@ -32,22 +32,25 @@ static int print_help(void)
     for (size_t i = 0; i < N_VERBS; i++) {
         char left[48];
         snprintf(left, sizeof(left), "%s %s", verbs[i]->name, verbs[i]->arguments);
-        printf("  %-22s %s\n", left, verbs[i]->summary);
+        /* One that is wider than its column has its summary below. */
+        printf("  %-22s%s%s\n", left, strlen(left) > 22 ? "\n                         " : " ",
+               verbs[i]->summary);
     }
     printf("\n%s\nExamples:\n"
            "  inkling complete \"Once upon a time\"\n"
            "  inkling chat \"What is a haiku?\"\n"
            "  inkling doctor\n\n"
-           "`inkling VERB --help` tells more. Exit codes: 0 done, 2 wrong use, 3 service not\n"
-           "reachable, 5 no usable model, 6 does not fit, 124 time is over, 130 interrupted.\n",
+           "`inkling VERB --help` tells more. Exit codes: 0 done, 1 failed, 2 wrong use,\n"
+           "3 service not reachable, 4 denied, 5 no usable model, 6 does not fit, 7 cut,\n"
+           "8 no such thing, 9 busy, 124 time is over, 130 interrupted.\n",
            global_help);
     return cli_flush(NULL);
 }
 
 static int print_verb_help(const CliVerb *verb)
 {
-    printf("inkling %s: %s\n\nUsage: inkling %s [OPTION...] %s\n", verb->name, verb->summary,
-           verb->name, verb->arguments);
+    printf("inkling %s: %s\n\nUsage: inkling %s [OPTION...]%s%s\n", verb->name, verb->summary,
+           verb->name, verb->arguments[0] != '\0' ? " " : "", verb->arguments);
     if (verb->details != NULL)
         printf("\n%s", verb->details);
     if (verb->options != NULL)
@@ -99,6 +102,9 @@ static int unknown_verb(const char *name)
     for (size_t i = 1; i < N_VERBS; i++)
         if (edit_distance(name, verbs[i]->name) < edit_distance(name, nearest->name))
             nearest = verbs[i];
+    /* A word of which more than half would change is no slip of the hand. */
+    if (edit_distance(name, nearest->name) * 2 > strlen(nearest->name))
+        return cli_usage(NULL, "unknown verb \"%.32s\"; see inkling --help", name);
     return cli_usage(NULL, "unknown verb \"%.32s\"; did you mean \"%s\"?", name, nearest->name);
 }
 

@@ -65,6 +65,8 @@ class CommandTest(unittest.TestCase):
         os.write(main, b"What is my name?\n")
         while out.count(b"> ") < 3:
             out += os.read(main, 4096)
+        os.write(main, b"/help\n")
+        until(b"/new or /quit")
         os.write(main, b"\x04")
         self.assertEqual(p.wait(10), 0)
         os.close(main)
@@ -125,7 +127,12 @@ class CommandTest(unittest.TestCase):
             self.assertEqual(r.returncode, 2, f"{args}: {r.stderr}")
             self.assertIn(words, r.stderr)
             self.assertEqual(r.stdout, "")
+        r = self.service.inkling("frobnicate")  # nothing is near enough to be proposed
+        self.assertEqual(r.returncode, 2)
+        self.assertNotIn("did you mean", r.stderr)
+        self.assertIn("inkling --help", r.stderr)
         r = self.service.inkling("complete", "--json", "--wibble", "x")
+        self.assertIn("--wibble", json.loads(r.stderr)["error"]["message"])
         r = self.service.inkling("--json", "complete", "--max-tokens", "0", "x")
         self.assertEqual(json.loads(r.stderr)["error"]["name"], "org.freedesktop.DBus.Error.InvalidArgs")
 
@@ -170,10 +177,13 @@ class CommandTest(unittest.TestCase):
     @unittest.skipIf(SANITIZED, "a sanitizer starts slowly")
     def test_help_is_quick_and_complete(self):
         out = self.ok("--help")
-        for verb in ("complete", "chat", "tokens", "suggest", "observe", "memory", "status", "doctor", "version"):
-            self.assertIn(verb, out)
+        for verb in ("complete", "chat", "tokens", "suggest", "observe", "memory", "app", "model", "status", "doctor",
+                     "version"):
+            self.assertIn(f"\n  {verb}", out)
             text = self.ok(verb, "--help")
             self.assertIn("Examples:", text)
+            for line in (out + text).splitlines():
+                self.assertEqual(line, line.rstrip())
         times = []
         for _ in range(10):
             begin = time.monotonic()

@@ -280,6 +280,21 @@ class PermissionTest(unittest.TestCase):
         self.assertEqual(self.app("reset", me).returncode, 0)
         self.assertEqual(self.service.inkling("suggest", "command").returncode, 0)
 
+    def test_the_command_says_who_helps_when_it_may_not_manage(self):
+        me = json.loads(self.app("list", "--json").stdout)[0]["app-id"]
+        if me != "exe:inkling":
+            self.skipTest("here the command and this test are one application")
+        self.assertEqual(self.app("deny", me, "manage").returncode, 0)
+        r = self.app("allow", me, "manage")
+        self.assertEqual(r.returncode, 4)
+        self.assertIn("SetPermission sss ID manage reset", r.stderr)
+
+        async def body():
+            async with Client(self.service) as host:
+                await host.call("Manager", "SetPermission", "sss", [me, "manage", "reset"])
+        run(body())
+        self.assertEqual(self.app("reset", me).returncode, 0)
+
     def test_scopes_do_not_leak(self):
         one, two = self.sandbox(ONE), self.sandbox(TWO)
         again = self.sandbox(ONE)  # another instance of the same application
