@@ -8,9 +8,10 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import unittest
 
-from service import COUNTING, NAME, PATH, SANITIZED, Client, Error, Service, Variant, alive, run
+from service import COUNTING, NAME, PATH, SANITIZED, SOURCE, Client, Error, Service, Variant, alive, run
 
 CANARY = "zyzzyva-canary-7351"
 
@@ -42,6 +43,8 @@ class PrivacyTest(unittest.TestCase):
                         pass
                 await self.exercise_sessions(s, c)
                 await self.exercise_ends(s, c)
+                await self.exercise_names(c)
+                self.exercise_programs(s)
                 path = await c.start(f"{CANARY} {COUNTING}", max_tokens=2000, temperature=0.0, stream="delta")
                 while not any(m == "Delta" for _, m, _ in c.signals):
                     import asyncio
@@ -70,6 +73,54 @@ class PrivacyTest(unittest.TestCase):
         await refused(c, "Session", "Prompt", "sa{sv}", [CANARY, few], path=path)
         await refused(c, "Manager", "CreateSession", "a{sv}", [{"overflow": Variant("s", CANARY)}])
         await refused(c, "Manager", "CreateSession", "a{sv}", [{"name": Variant("s", CANARY)}])
+
+    async def exercise_names(self, c):
+        """What people call their models, sessions and programs, where it fits nothing."""
+        empty = {}
+        await refused(c, "Manager", "InspectModel", "sa{sv}", [CANARY, empty])
+        await refused(c, "Manager", "RemoveModel", "sa{sv}", [CANARY, empty])
+        await refused(c, "Manager", "SetDefaultModel", "sa{sv}", [CANARY, empty])
+        await refused(c, "Manager", "Load", "sa{sv}", [CANARY, {CANARY: Variant("u", 1)}])
+        await c.call("Manager", "GetAvailability", "sa{sv}", [CANARY, empty])
+        await refused(c, "Manager", "GetAvailability", "sa{sv}", ["complete", {"model": Variant("s", CANARY)}])
+        for decision in ("deny", "allow", "reset"):
+            await c.call("Manager", "SetPermission", "sss", [f"exe:{CANARY}", "text", decision])
+        await refused(c, "Manager", "SetPermission", "sss", [CANARY, "text", "allow"])
+        await refused(c, "Manager", "SetPermission", "sss", [f"exe:{CANARY}", CANARY, CANARY])
+        await refused(c, "Text", "Chat", "a(ss)a{sv}", [[[CANARY, CANARY]], empty])
+        await refused(c, "Text", "Chat", "a(ss)a{sv}", [[["user", f"{CANARY} " * 5000]], empty])
+        path = (await c.call("Manager", "CreateSession", "a{sv}", [{
+            "overflow": Variant("s", "error"), "context-limit": Variant("u", 256)}]))[0]
+        await refused(c, "Session", "Prompt", "sa{sv}", [f"{CANARY} " * 500, empty], path=path)
+        await c.call("Session", "MeasureUsage", "s", [CANARY], path=path)
+        await c.call("Session", "Close", path=path)
+
+    def exercise_programs(self, s):
+        """The command line: a kept dialogue, what is observed, and models that come and do not come."""
+        def ok(*args):
+            r = s.inkling(*args)
+            self.assertEqual(r.returncode, 0, (args, r.stderr))
+            return r.stdout
+        ok("chat", "--max-tokens", 4, "--system", CANARY, f"Say {CANARY}")
+        ok("chat", "--max-tokens", 4, "--session", CANARY, f"Say {CANARY}")
+        ok("chat", "--max-tokens", 4, "--session", CANARY, f"And {CANARY}")
+        ok("memory", "on")
+        ok("observe", "ran", CANARY)
+        self.assertIn(CANARY, ok("suggest", "command"))
+        with tempfile.TemporaryDirectory(prefix=CANARY) as folder:
+            bad, good = pathlib.Path(folder) / f"{CANARY}-bad.gguf", pathlib.Path(folder) / f"{CANARY}.gguf"
+            bad.write_bytes(CANARY.encode() * 100)
+            shutil.copy(SOURCE / "tests/data/toy-llama-q.gguf", good)
+            self.assertNotEqual(s.inkling("model", "import", CANARY, bad).returncode, 0)
+            self.assertNotEqual(s.inkling("model", "import", CANARY, good, "--sha256", "0" * 64).returncode, 0)
+            self.assertNotEqual(s.inkling("model", "import", CANARY + "!", good).returncode, 0)
+            ok("model", "import", CANARY, good)
+            self.assertNotEqual(s.inkling("model", "import", CANARY, good).returncode, 0)
+        ok("complete", "--model", CANARY, "--max-tokens", 2, "abc")
+        os.truncate(s.models / f"{CANARY}.gguf", 4096)
+        self.assertNotEqual(s.inkling("model", "verify", CANARY).returncode, 0)
+        self.assertNotEqual(s.inkling("complete", "--model", CANARY, "abc").returncode, 0)
+        ok("model", "remove", CANARY, "-y")
 
     async def exercise_ends(self, s, c):
         """Cancelled, superseded, refused, and a configuration that says things."""
