@@ -16,7 +16,7 @@
 #include "engine/base/error.h"
 #include "ipc/client.h"
 
-/* Exit codes, section 3 of the command's documentation (docs/cli.md). */
+/* Exit codes; docs/cli.md says the same to people. */
 typedef enum CliExit {
     CLI_OK = 0,
     CLI_FAILED = 1,

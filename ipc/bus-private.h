@@ -41,8 +41,7 @@ struct InkBus {
  * the permission; who has it not is refused before an argument is read. */
 typedef struct InkBusMethod {
     const char *member;
-    InkPermission
-        permission; /* docs/dbus-api.md 15; stands before `run`, so that no row forgets it */
+    InkPermission permission; /* stands before `run`, so that no row forgets it */
     int (*run)(InkBus *b, InkCallerEntry *who, sd_bus_message *m, InkError *reterr);
 } InkBusMethod;
 

@@ -19,8 +19,8 @@
 
 #include "engine/base/error.h"
 
-/* How the application id was found (docs/dbus-api.md 14). Of the sandboxed ones it is a boundary,
- * of host programs attribution only. */
+/* How the application id was found (docs/dbus-api.md, Who is calling). Of the sandboxed ones it is
+ * a boundary, of host programs attribution only. */
 typedef enum InkCallerKind {
     INK_CALLER_HOST,    /* app id from cgroup, unit or program name */
     INK_CALLER_FLATPAK, /* from .flatpak-info */
@@ -35,7 +35,8 @@ typedef struct InkCaller {
     InkCallerKind kind;
 } InkCaller;
 
-/* docs/dbus-api.md 15. A member of the bus names the one that it needs (ipc/bus-private.h). */
+/* docs/dbus-api.md, Permissions. A member of the bus names the one that it needs
+ * (ipc/bus-private.h). */
 typedef enum InkPermission {
     INK_PERMISSION_NONE, /* open to every caller */
     INK_PERMISSION_TEXT,
@@ -49,7 +50,7 @@ typedef enum InkPermission {
 } InkPermission;
 
 typedef enum InkDecision {
-    INK_DECISION_DEFAULT, /* the table of docs/dbus-api.md 15 */
+    INK_DECISION_DEFAULT, /* the table of docs/dbus-api.md, Permissions */
     INK_DECISION_ALLOW,
     INK_DECISION_DENY,
     INK_DECISION_MAX,
@@ -74,7 +75,7 @@ typedef enum InkTaskKind {
     INK_TASK_IMPORT,  /* a model file; started by import_model, not by start */
 } InkTaskKind;
 
-/* What happens to a prompt that does not fit (docs/dbus-api.md 10.1); same numbers on the wire. */
+/* What happens to a prompt that does not fit (docs/dbus-api.md, Text); same numbers on the wire. */
 typedef enum InkOverflow {
     INK_OVERFLOW_ERROR,
     INK_OVERFLOW_DROP_OLDEST,
@@ -242,7 +243,7 @@ typedef struct InkServiceModel {
     bool has_template;
 } InkServiceModel;
 
-/* What InspectModel tells besides (docs/dbus-api.md 3.2). Borrowed for the reply. */
+/* What InspectModel tells besides (docs/dbus-api.md, Manager). Borrowed for the reply. */
 typedef struct InkServiceTensorType {
     const char *name; /* "Q4_K" */
     uint64_t n_bytes;
@@ -330,7 +331,7 @@ typedef struct InkServiceState {
 } InkServiceState;
 
 typedef struct InkServiceAvailability {
-    const char *state;                    /* 3.1 of docs/dbus-api.md */
+    const char *state;                    /* docs/dbus-api.md, Manager */
     uint32_t context_window;              /* 0 = unknown, left out */
     uint64_t estimated_usec;              /* 0 = left out */
     char reason[INK_ERROR_MESSAGE_BYTES]; /* "" = left out */

@@ -8,8 +8,8 @@
  *     value(now) = sum_i w_i 2^(-(now - t_i) / 28 d)  +  2 x 2^(-(now - t_last) / 1 d)
  *
  * Why this: on thirteen people's own logs most-recent, most-frequent and frecency rules lay within
- * .02 MRR of each other and the blends ahead (notes/personalize.md 1f, 1g), so the simplest blend
- * that needs no list of visits is enough until the online mixture of a later issue.
+ * .02 MRR of each other and the blends ahead, so the simplest blend that needs no list of visits is
+ * enough until the online mixture of a later issue.
  *
  * The sum is kept as rank = log2(sum_i w_i 2^(t_i / 28 d)): one number that time does not change,
  * so that an index on it is in the right order for ever, and sum(now) = 2^(rank - now / 28 d).

@@ -16,8 +16,8 @@
  *              outcome edited.
  *   usage      events stored for a scope on its latest day (UTC), for the daily limit.
  *
- *   permissions what the person decided for an application: app, permission (InkStorePermission's
- *              number, permissions.h), allowed 0/1. No row: the default.
+ *   permissions what the person decided for an application: app, permission (its number,
+ *              personalize/permissions.h), allowed 0/1. No row: the default.
  *   sessions   persistent conversations, by application and name; used_usec: last turn.
  *   turns      their turns in order from 0: role (1 system, 2 user, 3 assistant, 4 tool), text,
  *              tokens (0 = not counted). Written by the caller's own wish, memory on or off.

@@ -29,7 +29,7 @@
 
 /* Beyond this the shares are too small to be of use; the memory of one more is small. */
 #define INK_SCHEDULER_MAX_SESSIONS         16u
-/* As on the bus: 64 in all wait, `Busy` beyond (dbus-api.md 16). */
+/* As on the bus: 64 in all wait, `Busy` beyond (docs/dbus-api.md, Limits). */
 #define INK_SCHEDULER_MAX_QUEUED           64u
 /* Prompt rows of a step in which somebody writes: bounds the gap between two tokens. */
 #define INK_SCHEDULER_SHARED_ROWS          128u

@@ -42,7 +42,7 @@ typedef enum InkWireType {
     INK_WIRE_DETOKENIZE, /* InkWireDetokenize; fd: one string of u32 ids */
     INK_WIRE_TRIM,       /* InkWireTrim; id 0; after LOADED, not answered */
     INK_WIRE_PROBE,      /* header only; answered as DETOKENIZE is: the errno of each try of
-                            base/network-probe.h, in decimal with spaces between */
+                            engine/base/network-probe.h, in decimal with spaces between */
     /* worker to broker */
     INK_WIRE_READY = 64, /* InkWireReady; id 0; sealed and waiting */
     INK_WIRE_LOADED,     /* InkWireLoaded */
@@ -221,7 +221,7 @@ static_assert(sizeof(InkWireFinished) == 88, "wire finished");
 
 typedef struct InkWireFailed {
     InkWireHeader header;
-    uint32_t code;                        /* an errno of base/error.h */
+    uint32_t code;                        /* an errno of engine/base/error.h */
     char message[INK_WIRE_MESSAGE_BYTES]; /* terminated UTF-8 without text of the user */
     uint32_t reserved;
 } InkWireFailed;
