@@ -74,7 +74,7 @@ static bool model_name(const char *file, char out[MAX_NAME_BYTES + 1])
 {
     size_t length = strlen(file), n = length - strlen(SUFFIX);
     if (length <= strlen(SUFFIX) || file[0] == '.' || strcmp(file + n, SUFFIX) != 0 ||
-        n > MAX_NAME_BYTES || !ink_utf8_valid(file, length))
+        n > MAX_NAME_BYTES || !ink_utf8_all_printable(file, length))
         return false;
     memcpy(out, file, n);
     out[n] = '\0';

@@ -74,6 +74,10 @@ static void test_models_scan_takes_gguf_names_the_users_first(void **state)
     put(user, "b.gguf", "users");
     put(user, "notes.txt", "x");
     put(user, ".hidden.gguf", "x");
+    put(user, "\xFF.gguf", "x");
+    put(user, "\x1b[2J.gguf", "x"); /* names stand in tables and messages */
+    put(user, "\xC2\x9B[2J.gguf", "x");
+    put(user, "a\nb.gguf", "x");
     put(user, ".gguf", "x");
     put(sys_folder, "b.gguf", "systems, longer");
     put(sys_folder, "a.gguf", "x");
