@@ -521,6 +521,8 @@ int ink_app_set_priority(void *service, uint64_t id, InkPriority priority)
     if (r == NULL || priority >= INK_PRIORITY_MAX)
         return r == NULL ? -ENXIO : -EINVAL;
     ink_admission_set_priority(app->admission, r, priority, ink_clock_monotonic_usec());
+    if (r->wire_id != 0)
+        ink_worker_set_priority(app->worker, r->wire_id, priority);
     ink_app_pump_soon(app);
     return 0;
 }

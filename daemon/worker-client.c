@@ -479,6 +479,19 @@ void ink_worker_trim(InkWorker *w, uint32_t scope, uint64_t keep_bytes)
         give_up_socket(w);
 }
 
+void ink_worker_set_priority(InkWorker *w, uint64_t id, uint32_t priority)
+{
+    const Job *j = g_hash_table_lookup(w->jobs, &id);
+    if (j == NULL || j->type != INK_WIRE_GENERATE || j->cancel_usec != 0)
+        return;
+    InkWirePriority frame = {
+        .header = {.type = INK_WIRE_PRIORITY, .id = id},
+        .priority = priority,
+    };
+    if (send_frame(w, &frame.header, sizeof frame, NULL, 0) < 0)
+        give_up_socket(w);
+}
+
 void ink_worker_credit(InkWorker *w, uint64_t id, uint64_t more_bytes)
 {
     Job *j = g_hash_table_lookup(w->jobs, &id);
@@ -668,6 +681,7 @@ static int take_frame(InkWorker *w, InkError *reterr)
     case INK_WIRE_DETOKENIZE:
     case INK_WIRE_TRIM:
     case INK_WIRE_PROBE:
+    case INK_WIRE_PRIORITY:
         break;
     }
     REFUSE_UNLESS(false, "a frame of the wrong direction");

@@ -80,6 +80,8 @@ size_t ink_worker_n_jobs(const InkWorker *w);
 INK_MUST_CHECK int ink_worker_submit(InkWorker *w, InkWireType type, InkWireHeader *frame,
                                      int bulk_fd, uint64_t *ret_id, InkError *reterr);
 void ink_worker_cancel(InkWorker *w, uint64_t id);
+/* 0 = typing .. 3 = background; of a GENERATE. */
+void ink_worker_set_priority(InkWorker *w, uint64_t id, uint32_t priority);
 /* Drops cached prefixes of a scope (0 = of all) beyond keep_bytes. Nothing to do but in READY. */
 void ink_worker_trim(InkWorker *w, uint32_t scope, uint64_t keep_bytes);
 /* Keeps what is outstanding within INK_WIRE_MAX_CREDIT. */

@@ -108,14 +108,18 @@ static int cancel_waiting(Worker *w, WaitingFrame *f)
     return ink_worker_send(w->socket, &finished.header, sizeof(finished), NULL, 0);
 }
 
-/* CANCEL and CREDIT of a known answer count at once, and so does a CANCEL of what still waits;
- * everything else keeps its turn. */
+/* CANCEL, CREDIT and PRIORITY of a known answer count at once, and so does a CANCEL of what still
+ * waits; everything else keeps its turn. */
 static int take_frame(Worker *w, InkError *reterr)
 {
     const InkWireHeader *h = &w->frame.header;
     bool known = w->scheduler != NULL && ink_scheduler_has(w->scheduler, h->id);
     if (known && h->type == INK_WIRE_CANCEL) {
         ink_scheduler_cancel(w->scheduler, h->id);
+        return 0;
+    }
+    if (known && h->type == INK_WIRE_PRIORITY) {
+        ink_scheduler_set_priority(w->scheduler, h->id, w->frame.priority.priority);
         return 0;
     }
     if (known && h->type == INK_WIRE_CREDIT)
@@ -398,6 +402,9 @@ static int on_frame(Worker *w, InkError *reterr)
         return on_tokenize(w, reterr);
     case INK_WIRE_DETOKENIZE:
         return on_detokenize(w, reterr);
+    case INK_WIRE_PRIORITY: /* its answer waited in front of it */
+        ink_scheduler_set_priority(w->scheduler, h->id, w->frame.priority.priority);
+        return 0;
     case INK_WIRE_PROBE:
         return on_probe(w, reterr);
     case INK_WIRE_TRIM:

@@ -148,6 +148,15 @@ static void lower_typing(InkScheduler *s, InkGeneration *g)
     move_to_class(s, g, INTERACTIVE);
 }
 
+void ink_scheduler_set_priority(InkScheduler *s, uint64_t id, uint32_t priority)
+{
+    InkGeneration *g = find(s, id);
+    if (g == NULL || priority >= N_CLASSES || priority == g->priority)
+        return;
+    move_to_class(s, g, priority);
+    lower_typing(s, g);
+}
+
 int ink_scheduler_add(InkScheduler *s, InkGeneration **g, InkError *reterr)
 {
     size_t n_queued = 0, need;

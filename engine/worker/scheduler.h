@@ -63,7 +63,9 @@ void ink_scheduler_charge(InkScheduler *s, uint32_t scope, uint32_t class, uint6
 /* As the frame TRIM says. */
 void ink_scheduler_trim(InkScheduler *s, uint32_t scope, size_t keep_bytes);
 bool ink_scheduler_has(const InkScheduler *s, uint64_t id);
-/* Both ignore an id that is not there. */
+/* These ignore an id that is not there. From the next step on; typing that is too long for that
+ * class becomes interactive at once. */
+void ink_scheduler_set_priority(InkScheduler *s, uint64_t id, uint32_t priority);
 void ink_scheduler_cancel(InkScheduler *s, uint64_t id);
 /* -EPROTO: more than INK_WIRE_MAX_CREDIT outstanding. */
 INK_MUST_CHECK int ink_scheduler_credit(InkScheduler *s, uint64_t id, uint32_t more_bytes,

@@ -153,6 +153,16 @@ static int check_trim(const InkWireFrame *f, size_t tail_bytes, InkError *reterr
     return 0;
 }
 
+static int check_priority(const InkWireFrame *f, size_t tail_bytes, InkError *reterr)
+{
+    (void)tail_bytes;
+    if (f->priority.priority > 3)
+        REFUSE("PRIORITY: priority is not in 0..3");
+    if (f->priority.reserved != 0)
+        REFUSE("PRIORITY: reserved is not 0");
+    return 0;
+}
+
 static int check_ready(const InkWireFrame *f, size_t tail_bytes, InkError *reterr)
 {
     (void)tail_bytes;
@@ -291,6 +301,8 @@ static const struct FrameRule {
     {INK_WIRE_DETOKENIZE, INK_WIRE_TO_WORKER, "DETOKENIZE", sizeof(InkWireDetokenize), 0, 1, 1,
      ID_NEEDED, check_detokenize},
     {INK_WIRE_TRIM, INK_WIRE_TO_WORKER, "TRIM", sizeof(InkWireTrim), 0, 0, 0, ID_NONE, check_trim},
+    {INK_WIRE_PRIORITY, INK_WIRE_TO_WORKER, "PRIORITY", sizeof(InkWirePriority), 0, 0, 0, ID_NEEDED,
+     check_priority},
     {INK_WIRE_PROBE, INK_WIRE_TO_WORKER, "PROBE", sizeof(InkWireHeader), 0, 0, 0, ID_NEEDED,
      check_nothing},
     {INK_WIRE_READY, INK_WIRE_TO_BROKER, "READY", sizeof(InkWireReady), 0, 0, 0, ID_NONE,

@@ -22,6 +22,7 @@ typedef struct InkWireFrame {
         InkWireTokenize tokenize;
         InkWireDetokenize detokenize;
         InkWireTrim trim;
+        InkWirePriority priority;
         InkWireReady ready;
         InkWireLoaded loaded;
         InkWireProgress progress;

@@ -41,6 +41,7 @@ typedef enum InkWireType {
     INK_WIRE_TOKENIZE,   /* InkWireTokenize; fd: strings as GENERATE, without stops */
     INK_WIRE_DETOKENIZE, /* InkWireDetokenize; fd: one string of u32 ids */
     INK_WIRE_TRIM,       /* InkWireTrim; id 0; after LOADED, not answered */
+    INK_WIRE_PRIORITY,   /* InkWirePriority; an unknown id is ignored */
     INK_WIRE_PROBE,      /* header only; answered as DETOKENIZE is: the errno of each try of
                             engine/base/network-probe.h, in decimal with spaces between */
     /* worker to broker */
@@ -137,6 +138,14 @@ typedef struct InkWireTrim {
     uint64_t keep_bytes;
 } InkWireTrim;
 static_assert(sizeof(InkWireTrim) == 32, "wire trim");
+
+/* A running or waiting answer changes its class. */
+typedef struct InkWirePriority {
+    InkWireHeader header;
+    uint32_t priority; /* as in GENERATE */
+    uint32_t reserved; /* 0 */
+} InkWirePriority;
+static_assert(sizeof(InkWirePriority) == 24, "wire priority");
 
 typedef struct InkWireReady {
     InkWireHeader header;

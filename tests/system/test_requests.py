@@ -192,6 +192,32 @@ class RequestTest(unittest.TestCase):
                 self.assertTrue(text)
         run(body())
 
+    def test_a_running_request_changes_its_class(self):
+        async def body():
+            async with Client(self.service) as c:
+                async def length(path):
+                    return sum(len(b[1]) for p, m, b in c.signals if p == path and m == "Delta")
+                slow = await c.start(COUNTING, max_tokens=4000, temperature=0.0, stream="delta")
+                fast = await c.start(COUNTING + " 8, 9,", max_tokens=4000, temperature=0.0, stream="delta")
+                while not await length(slow) or not await length(fast):
+                    await asyncio.sleep(0.01)
+                await c.bus.call(Message(
+                    destination=NAME, path=slow, interface="org.freedesktop.DBus.Properties", member="Set",
+                    signature="ssv", body=[f"{NAME}.Request", "Priority", Variant("s", "background")]))
+                await asyncio.sleep(0.1)  # what was on its way
+                before = await length(slow), await length(fast)
+                await asyncio.sleep(0.5)
+                after = await length(slow), await length(fast)
+                self.assertEqual(before[0], after[0], "background stands back while another one writes")
+                self.assertGreater(after[1], before[1])
+                await c.call("Request", "Cancel", path=fast)
+                end = asyncio.get_running_loop().time() + 10
+                while await length(slow) == after[0] and asyncio.get_running_loop().time() < end:
+                    await asyncio.sleep(0.01)
+                self.assertGreater(await length(slow), after[0], "and goes on when that one has ended")
+                await c.call("Request", "Cancel", path=slow)
+        run(body())
+
     def test_handle_token_linger_and_class(self):
         async def body():
             async with Client(self.service) as c:

@@ -142,6 +142,33 @@ static void test_scheduler_typing_reads_before_all_others(void **state)
     finish();
 }
 
+/* A running answer stands back at once when it becomes background, and goes on when it is not. */
+static void test_scheduler_class_of_a_running_answer_changes(void **state)
+{
+    (void)state;
+    InkWireGenerate first = make_request(1, writer_seed, 64), second = make_request(2, 9, 64);
+    first.priority = second.priority = 1;
+    begin(0);
+    add(first, "hello and");
+    add(second, "hello or");
+    settle();
+    for (int i = 0; i < 3; i++)
+        step(NULL, NULL);
+    ink_scheduler_set_priority(scheduler, 2, 3);
+    ink_scheduler_set_priority(scheduler, 77, 0); /* nobody */
+    ink_scheduler_set_priority(scheduler, 1, 9);  /* no class */
+    char *before = strdup(text_of(2));
+    for (int i = 0; i < 6; i++)
+        step(NULL, NULL);
+    assert_string_equal(text_of(2), before);
+    assert_false(answers[1].ended && answers[2].ended);
+    ink_scheduler_set_priority(scheduler, 2, 1);
+    run_to_end();
+    assert_true(strlen(text_of(2)) > strlen(before));
+    free(before);
+    finish();
+}
+
 static void test_scheduler_full_worker_takes_in_a_typing_request(void **state)
 {
     (void)state;
@@ -504,6 +531,7 @@ int main(void)
         cmocka_unit_test(test_scheduler_prewarm_reads_the_prompt_and_writes_nothing),
         cmocka_unit_test(test_scheduler_background_stands_back),
         cmocka_unit_test(test_scheduler_typing_reads_before_all_others),
+        cmocka_unit_test(test_scheduler_class_of_a_running_answer_changes),
         cmocka_unit_test(test_scheduler_full_worker_takes_in_a_typing_request),
         cmocka_unit_test(test_scheduler_credit_parks_only_its_own),
         cmocka_unit_test(test_scheduler_credit_over_its_limit_breaks_the_protocol),

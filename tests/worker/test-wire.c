@@ -93,6 +93,12 @@ static void make_trim(void)
     frame.header.id = 0;
 }
 
+static void make_priority(void)
+{
+    begin(INK_WIRE_PRIORITY, sizeof(InkWirePriority), 0);
+    frame.priority.priority = 3;
+}
+
 static void make_ready(void)
 {
     begin(INK_WIRE_READY, sizeof(InkWireReady), 0);
@@ -151,10 +157,11 @@ static const struct Maker {
     {make_load, INK_WIRE_TO_WORKER},     {make_generate, INK_WIRE_TO_WORKER},
     {make_cancel, INK_WIRE_TO_WORKER},   {make_credit, INK_WIRE_TO_WORKER},
     {make_tokenize, INK_WIRE_TO_WORKER}, {make_detokenize, INK_WIRE_TO_WORKER},
-    {make_trim, INK_WIRE_TO_WORKER},     {make_ready, INK_WIRE_TO_BROKER},
-    {make_loaded, INK_WIRE_TO_BROKER},   {make_progress, INK_WIRE_TO_BROKER},
-    {make_text, INK_WIRE_TO_BROKER},     {make_ids, INK_WIRE_TO_BROKER},
-    {make_finished, INK_WIRE_TO_BROKER}, {make_failed, INK_WIRE_TO_BROKER},
+    {make_trim, INK_WIRE_TO_WORKER},     {make_priority, INK_WIRE_TO_WORKER},
+    {make_ready, INK_WIRE_TO_BROKER},    {make_loaded, INK_WIRE_TO_BROKER},
+    {make_progress, INK_WIRE_TO_BROKER}, {make_text, INK_WIRE_TO_BROKER},
+    {make_ids, INK_WIRE_TO_BROKER},      {make_finished, INK_WIRE_TO_BROKER},
+    {make_failed, INK_WIRE_TO_BROKER},
 };
 #define N_MAKERS (sizeof(makers) / sizeof(makers[0]))
 
@@ -278,6 +285,9 @@ static void test_wire_check_refuses_bad_fields_to_worker(void **state)
     REFUSED(make_detokenize, frame.detokenize.special = 2);
     REFUSED(make_detokenize, frame.detokenize.reserved[6] = 1);
     REFUSED(make_trim, frame.trim.reserved = 1);
+    REFUSED(make_priority, frame.priority.priority = 4);
+    REFUSED(make_priority, frame.priority.reserved = 1);
+    REFUSED(make_priority, frame.header.id = 0);
 #undef REFUSED
 }
 
