@@ -130,14 +130,27 @@ static void say(InkServiceAvailability *ret, const char *state, const char *reas
     ink_utf8_copy_cut(ret->reason, sizeof ret->reason, reason);
 }
 
-static void model_availability(const InkApp *app, const InkModel *model,
+/* Known of a model that was loaded, imported or looked into; else the first call tells. */
+static bool has_no_template(const InkApp *app, const InkModel *model)
+{
+    const InkModelFacts *facts =
+        ink_catalogue_facts(app->models->catalogue, model->name, &model->identity);
+    return facts != NULL && !facts->has_template;
+}
+
+static void model_availability(const InkApp *app, const InkModel *model, const char *feature,
                                InkServiceAvailability *ret)
 {
+    static const char *const of_chat[] = {"chat", "session", "prewarm", NULL};
     ret->context_window = ink_app_model_window(app, model);
     if (is_refused(app, model)) {
         say(ret, "model-invalid",
             model->size_bytes == 0 ? "the model is not a file with content"
                                    : app->refused_error.message);
+        return;
+    }
+    if (is_in(feature, of_chat) && has_no_template(app, model)) {
+        say(ret, "unsupported", "this model has no chat template: it completes texts only");
         return;
     }
     bool same = ink_residency_has(app, model->name);
@@ -165,7 +178,7 @@ int ink_app_availability(void *service, const InkCaller *caller, const char *fea
     static const char *const with_model[] = {"text",    "complete", "chat",      "tokens",
                                              "stream",  "pipe",     "supersede", "session",
                                              "prewarm", "overflow", NULL};
-    static const char *const with_nothing[] = {"import", "manage", NULL};
+    static const char *const with_nothing[] = {"import", "permissions", "manage", NULL};
     static const char *const with_store[] = {"recommendation", "suggest", "feedback", NULL};
     static const char *const with_memory[] = {"observe", "memory", NULL};
     InkApp *app = service;
@@ -193,7 +206,7 @@ int ink_app_availability(void *service, const InkCaller *caller, const char *fea
     const InkModel *model;
     INK_TRY(ink_residency_models(app, &models, reterr));
     if (ink_app_choose_model(app, &models, name, &model, &error) >= 0)
-        model_availability(app, model, ret);
+        model_availability(app, model, feature, ret);
     else if (name[0] != '\0' && models.n > 0)
         return INK_RAISE(error.code, reterr, "%s", error.message);
     else

@@ -13,9 +13,9 @@
 #include "ipc/request-object.h"
 #include "ipc/session-object.h"
 
-const char *const ink_bus_features[] = {"complete", "chat",    "session", "prewarm",   "overflow",
-                                        "tokens",   "stream",  "pipe",    "supersede", "import",
-                                        "observe",  "suggest", NULL};
+const char *const ink_bus_features[] = {
+    "complete", "chat",      "session", "prewarm",     "overflow", "tokens",  "stream",
+    "pipe",     "supersede", "import",  "permissions", "observe",  "suggest", NULL};
 
 /* ---------------------------------------------------------------- dispatch */
 

@@ -25,6 +25,7 @@ static const struct {
     InkPermission permission;
 } needs[] = {
     {"import", INK_PERMISSION_MANAGE},
+    {"permissions", INK_PERMISSION_MANAGE},
     {"observe", INK_PERMISSION_MEMORY},
     {"suggest", INK_PERMISSION_RECOMMENDATION},
 };

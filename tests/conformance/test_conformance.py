@@ -61,6 +61,8 @@ def availability(t, d):
     state, details = d.call("Manager", "GetAvailability", "sa{sv}", ["text", {}])
     t.assertIn(state, ("available", "on-demand", "loading"))
     t.assertEqual(d.call("Manager", "GetAvailability", "sa{sv}", ["no-such", {}])[0], "unsupported")
+    for word in d.get("Manager", "Features"):  # what is announced can be asked for
+        t.assertNotEqual(d.call("Manager", "GetAvailability", "sa{sv}", [word, {}])[0], "unsupported", word)
     t.fails(d, "Manager", "GetAvailability", "sa{sv}", ["text", {"wibble": B(True)}], "InvalidArgs", "wibble")
 
 

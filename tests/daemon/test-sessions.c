@@ -548,6 +548,17 @@ static void test_sessions_need_a_chat_template(void **state)
     assert_int_equal(ink_app_ops()->create_session(w.app, &host, &options, on_made, &a, &error),
                      -EOPNOTSUPP);
     assert_non_null(strstr(error.message, "chat template"));
+    InkServiceAvailability availability;
+    static const char *const of_chat[] = {"chat", "session", "prewarm"};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(
+            ink_app_ops()->availability(w.app, &host, of_chat[i], "", &availability, &error), 0);
+        assert_string_equal(availability.state, "unsupported");
+        assert_non_null(strstr(availability.reason, "chat template"));
+    }
+    assert_int_equal(
+        ink_app_ops()->availability(w.app, &host, "complete", "", &availability, &error), 0);
+    assert_string_equal(availability.state, "available");
     world_done(&w);
 }
 
