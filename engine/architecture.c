@@ -197,6 +197,9 @@ static int read_heads(const InkArchitecture *a, const InkGguf *g, InkHyper *h, I
               value_length, key_length);
     h->n_head_size = key_length;
     bool by_width = h->n_layers == a->n_layers_scaled_by_width;
+    INK_CHECK(!by_width || h->n_embedding >= h->n_heads, EBADMSG, reterr,
+              "%s.embedding_length %zu is less than attention.head_count %zu", a->name,
+              h->n_embedding, h->n_heads);
     h->attention_scale = 1.0f / sqrtf((float)(by_width ? h->n_embedding / h->n_heads : key_length));
     return 0;
 }

@@ -43,8 +43,8 @@ static void build_one_key(InkBuffer *b, const Key *k)
 }
 
 /* The shape of Gemma 3 270M with `n_layers`, and `more` keys. */
-static int read_with(const char *family, uint32_t n_layers, const Key *more, size_t n_more,
-                     InkHyper *ret, InkError *reterr)
+static int read_with_heads(const char *family, uint32_t n_layers, uint32_t n_heads, const Key *more,
+                           size_t n_more, InkHyper *ret, InkError *reterr)
 {
     _cleanup_(ink_buffer_done) InkBuffer b = INK_BUFFER_INIT;
     char names[7][64];
@@ -52,7 +52,7 @@ static int read_with(const char *family, uint32_t n_layers, const Key *more, siz
                                         "embedding_length",     "feed_forward_length",
                                         "attention.head_count", "attention.head_count_kv",
                                         "attention.key_length"};
-    const uint32_t values[7] = {n_layers, 32768, 640, 2048, 4, 1, 256};
+    const uint32_t values[7] = {n_layers, 32768, 640, 2048, n_heads, 1, 256};
     build_header(&b, 3, 1, 9 + n_more);
     build_key_text(&b, "general.architecture", family);
     for (size_t i = 0; i < 7; i++) {
@@ -75,6 +75,12 @@ static int read_with(const char *family, uint32_t n_layers, const Key *more, siz
     assert_int_equal(ink_architecture_find(g, &a, reterr), 0);
     assert_string_equal(a->name, family);
     return ink_architecture_read_hyper(a, g, ret, reterr);
+}
+
+static int read_with(const char *family, uint32_t n_layers, const Key *more, size_t n_more,
+                     InkHyper *ret, InkError *reterr)
+{
+    return read_with_heads(family, n_layers, 4, more, n_more, ret, reterr);
 }
 
 static InkHyper read_gemma3(uint32_t n_layers, const Key *more, size_t n_more)
@@ -170,6 +176,21 @@ static void test_architecture_gemma3_attention_scale(void **state)
     assert_true(h.rope_base == 1e4f && count_local(&h) == 0);
 }
 
+/* The root of D / H would be 0, and the scale infinite. */
+static void test_architecture_gemma3_refuses_more_heads_than_width(void **state)
+{
+    (void)state;
+    for (uint32_t n_layers = 61; n_layers <= 62; n_layers++) {
+        InkHyper h;
+        InkError error = {0};
+        int r = read_with_heads("gemma3", n_layers, 641, NULL, 0, &h, &error);
+        assert_int_equal(r, n_layers == 62 ? -EBADMSG : 0);
+        assert_int_equal(strstr(error.message, "attention.head_count 641") != NULL, r < 0);
+        if (r == 0)
+            assert_true(isfinite(h.attention_scale));
+    }
+}
+
 static void test_architecture_refuses_what_changes_the_numbers(void **state)
 {
     (void)state;
@@ -231,6 +252,7 @@ int main(void)
         cmocka_unit_test(test_architecture_gemma3_local_layers),
         cmocka_unit_test(test_architecture_gemma3_rope),
         cmocka_unit_test(test_architecture_gemma3_attention_scale),
+        cmocka_unit_test(test_architecture_gemma3_refuses_more_heads_than_width),
         cmocka_unit_test(test_architecture_refuses_what_changes_the_numbers),
         cmocka_unit_test(test_architecture_refuses_wrong_patterns),
     };
