@@ -55,4 +55,5 @@ void ink_quant_read_q6_k(const InkBlockQ6_K *block, uint8_t *q);
 
 float ink_f16_to_f32(uint16_t half);
 /* Round to nearest even; overflow gives infinity. */
+#define INK_F16_MAX 65504.0f /* the largest finite one */
 uint16_t ink_f16_from_f32(float value);

@@ -176,6 +176,8 @@ static void store_f16(const float *x, size_t n, uint16_t *out, size_t out_stride
     for (size_t i = 0; i < n; i += VEC_N) {
         size_t n_now = n - i < VEC_N ? n - i : VEC_N;
         Vec v = n_now == VEC_N ? vec_load(x + i) : load_tail(x + i, n_now);
+        /* In this order of operands a NaN passes. */
+        v = vec_min(vec_set1(INK_F16_MAX), vec_max(vec_set1(-INK_F16_MAX), v));
         uint16_t halves[VEC_N];
         if (out_stride == 1 && n_now == VEC_N) {
             vec_store_f16(out + i, v);

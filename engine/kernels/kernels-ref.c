@@ -255,7 +255,9 @@ static void rope(float *x, const float *cos_sin, size_t n_pairs, bool adjacent)
 static void store_f16(const float *x, size_t n, uint16_t *out, size_t out_stride)
 {
     for (size_t i = 0; i < n; i++)
-        out[i * out_stride] = ink_f16_from_f32(x[i]);
+        out[i * out_stride] = ink_f16_from_f32(x[i] > INK_F16_MAX    ? INK_F16_MAX
+                                               : x[i] < -INK_F16_MAX ? -INK_F16_MAX
+                                                                     : x[i]);
 }
 
 /* One query over positions 0 .. position or the last of them: the running maximum, the sum of

@@ -128,7 +128,9 @@ typedef struct InkKernels {
     /* Rotates n_pairs pairs; `cos_sin` [n_pairs][2] is the caller's for this position.
      * adjacent: pair i is (x[2i], x[2i+1]); else (x[i], x[i + n_pairs]). Source: 2104.09864. */
     void (*rope)(float *x, const float *cos_sin, size_t n_pairs, bool adjacent);
-    /* f32 to f16 (nearest even) with stride between stored values, for the KV cache. */
+    /* f32 to f16 (nearest even) with stride between stored values, for the KV cache. What f16 has
+     * no number for becomes its largest: an infinity times the weight 0 of a hidden key would be
+     * none. NaN stays. */
     void (*store_f16)(const float *x, size_t n, uint16_t *out, size_t out_stride);
     /* Causal attention of one kv-head with online softmax over blocks in order of position.
      * Source: 1805.02867, 2305.13245. */

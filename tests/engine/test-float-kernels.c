@@ -159,6 +159,7 @@ static void test_kernels_store_f16_rounds_and_strides(void **state)
     float x[77];
     for (size_t i = 0; i < 77; i++)
         x[i] = random_float(i % 5 == 0 ? 70000.0f : i % 5 == 1 ? 1e-6f : 2.0f);
+    x[20] = 65519.0f, x[25] = -1e30f, x[30] = INFINITY, x[35] = -INFINITY, x[74] = 65536.0f;
     for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
         for (size_t i = 0; i < 2; i++) {
             for (size_t n = 0; n <= 77; n += 7) {
@@ -167,11 +168,30 @@ static void test_kernels_store_f16_rounds_and_strides(void **state)
                 (*k)->store_f16(x, n, out, strides[i]);
                 guarded_check(out, n_halves * sizeof(uint16_t));
                 for (size_t j = 0; j < n_halves; j++) {
-                    uint16_t want =
-                        j % strides[i] == 0 ? ink_f16_from_f32(x[j / strides[i]]) : CANARY * 0x101;
-                    assert_int_equal(out[j], want);
+                    float value = x[j / strides[i]];
+                    uint16_t want = ink_f16_from_f32(value);
+                    if ((want & 0x7fff) == 0x7c00) /* the largest that is a number */
+                        want--;
+                    assert_int_equal(out[j], j % strides[i] == 0 ? want : CANARY * 0x101);
                 }
             }
+        }
+    }
+}
+
+/* Broken weights are to be noticed, not stored as a number. */
+static void test_kernels_store_f16_keeps_nan(void **state)
+{
+    (void)state;
+    float x[35];
+    for (size_t i = 0; i < 35; i++)
+        x[i] = i % 3 == 0 ? NAN : 1.0f;
+    for (const InkKernels *const *k = ink_kernels_available(); *k != NULL; k++) {
+        for (size_t stride = 1; stride <= 16; stride += 15) {
+            uint16_t out[35 * 16];
+            (*k)->store_f16(x, 35, out, stride);
+            for (size_t i = 0; i < 35; i++)
+                assert_int_equal(isnan(ink_f16_to_f32(out[i * stride])) != 0, i % 3 == 0);
         }
     }
 }
@@ -208,6 +228,7 @@ int main(void)
         cmocka_unit_test(test_kernels_add_handles_tails),
         cmocka_unit_test(test_kernels_rope_turns_both_kinds_of_pairs),
         cmocka_unit_test(test_kernels_store_f16_rounds_and_strides),
+        cmocka_unit_test(test_kernels_store_f16_keeps_nan),
         cmocka_unit_test(test_kernels_max_reports_nan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
