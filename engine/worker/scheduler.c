@@ -49,6 +49,7 @@ struct InkScheduler {
     uint64_t read_row_usec; /* the same of steps that read; 0 = not known yet */
     uint64_t typing_usec;   /* when a typing request came last; 0 = never */
     unsigned n_alone;       /* steps in a row in which others stood back for typing */
+    bool gave_up;           /* the last step was, for one that was cancelled */
     InkStepRow rows[INK_MAX_STEP_ROWS];
     size_t n_rows;
     Share shares[MAX_GENERATIONS];
@@ -486,6 +487,16 @@ static int beat(InkScheduler *s)
     return ink_worker_send(s->socket, &p.header, sizeof(p), NULL, 0);
 }
 
+/* One that is cancelled takes the rows of all others in the step with it, so this is not done twice
+ * in a row to anybody: a program that asks and cancels without a pause would stop them all. */
+static bool is_cancelled(const InkScheduler *s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_stepping; i++)
+        n += s->stepping[i].g->cancelled;
+    return n == s->n_stepping || (n > 0 && !s->gave_up);
+}
+
 /* Between layers. */
 static bool gives_up(void *userdata)
 {
@@ -497,10 +508,7 @@ static bool gives_up(void *userdata)
         s->failure = r;
         return true;
     }
-    for (size_t i = 0; i < s->n_stepping; i++)
-        if (s->stepping[i].g->cancelled)
-            return true;
-    return false;
+    return is_cancelled(s);
 }
 
 /* What a finished step means for one generation. */
@@ -528,7 +536,7 @@ static int take_rows(InkScheduler *s, const Share *share)
     return 0;
 }
 
-/* Also for a step that was given up: its time is gone. */
+/* Also for a step that was given up: its time is gone. Of the speed it tells nothing. */
 static void charge(InkScheduler *s, const Share *shares, size_t n_shares, uint64_t usec)
 {
     size_t n_rows = 0;
@@ -539,6 +547,8 @@ static void charge(InkScheduler *s, const Share *shares, size_t n_shares, uint64
         shares[i].g->engine_usec += part;
         shares[i].g->account->used_usec += part;
     }
+    if (s->gave_up)
+        return;
     s->row_usec = (7 * s->row_usec + usec / n_rows) / 8;
     if (n_rows >= LEAST_READ_ROWS) {
         uint64_t now_usec = usec / n_rows > 0 ? usec / n_rows : 1;
@@ -559,6 +569,7 @@ static int run_shares(InkScheduler *s, const Share *shares, size_t n_shares)
     int r = ink_engine_step(s->engine, s->rows + first, last->first_row + last->n_rows - first,
                             gives_up, s, &e);
     s->n_stepping = 0;
+    s->gave_up = r == INK_STEP_CANCELLED;
     charge(s, shares, n_shares, ink_clock_monotonic_usec() - begin);
     if (r == INK_STEP_CANCELLED)
         return s->failure < 0 ? s->failure : r;
@@ -585,6 +596,8 @@ int ink_scheduler_step(InkScheduler *s, InkSchedulerPoll *poll, void *userdata, 
     s->userdata = userdata;
     s->failure = 0;
     int r = run_shares(s, s->shares, s->n_shares);
+    if (s->gave_up && s->n_alone > 0)
+        s->n_alone--; /* nobody had a row */
     if (r >= 0)
         r = ink_scheduler_settle(s);
     return r < 0 ? INK_RAISE(-r, reterr, "the connection failed in a step: errno %d", -r) : 0;

@@ -75,6 +75,7 @@ INK_MUST_CHECK int ink_scheduler_credit(InkScheduler *s, uint64_t id, uint32_t m
 INK_MUST_CHECK int ink_scheduler_settle(InkScheduler *s);
 /* Whether a step would do anything; true only after ink_scheduler_settle(). */
 bool ink_scheduler_is_runnable(const InkScheduler *s);
-/* One batch (or one that was given up because somebody in it was cancelled), then settle. */
+/* One batch (or one that was given up because somebody in it was cancelled: between two layers when
+ * nobody else is in it, else not twice in a row), then settle. */
 INK_MUST_CHECK int ink_scheduler_step(InkScheduler *s, InkSchedulerPoll *poll, void *userdata,
                                       InkError *reterr);

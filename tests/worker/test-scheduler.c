@@ -270,6 +270,72 @@ static void test_scheduler_cancel_takes_effect_within_one_layer(void **state)
     free(alone);
 }
 
+/* A cancel takes the rows of all others in its step with it: not in each one. */
+static void test_scheduler_cancels_without_a_pause_do_not_stop_others(void **state)
+{
+    enum { TOKENS = 8, ROUNDS = 2 * TOKENS + 4 };
+    (void)state;
+    uint64_t seed = find_seed("hello and", TOKENS, false, 0);
+    char *alone = answer_alone(make_request(1, seed, TOKENS), "hello and");
+    begin(0);
+    add(make_request(1, seed, TOKENS), "hello and");
+    settle();
+    step(NULL, NULL);
+    for (uint64_t id = 2; id < 2 + ROUNDS; id++) {
+        add(make_request(id, 1, 100), long_prompt(20));
+        settle();
+        Canceller c = {.id = id, .at_call = 1};
+        step(cancel_in_step, &c);
+        assert_true(answers[id].ended);
+        assert_int_equal(answers[id].finished.reason, INK_WIRE_REASON_CANCELLED);
+    }
+    assert_true(answers[1].ended);
+    assert_string_equal(text_of(1), alone);
+    finish();
+    free(alone);
+}
+
+static int wait_and_go_on(void *userdata)
+{
+    uint64_t until = ink_clock_monotonic_usec() + *(const uint64_t *)userdata;
+    while (ink_clock_monotonic_usec() < until) /* a slow layer */
+        ;
+    return 0;
+}
+
+/* A step that was given up after its first layer was not a fast one: the next may not read more. */
+static void test_scheduler_given_up_steps_tell_nothing_of_the_speed(void **state)
+{
+    (void)state;
+    char *prompt = strdup(long_prompt(100));
+    InkWireGenerate typing = make_request(1, 1, 1);
+    typing.priority = 0;
+    begin(0);
+    add(typing, "hello"); /* steps are kept short now */
+    run_to_end();
+    add(make_request(2, 1, 4), prompt);
+    settle();
+    uint64_t layer_usec = 50000;
+    step(wait_and_go_on, &layer_usec);
+    for (uint64_t id = 3; id < 20; id++) {
+        add(make_request(id, 1, 4), prompt);
+        ink_scheduler_cancel(scheduler, id - 1);
+        settle();
+        Canceller c = {.id = id, .at_call = 1};
+        step(cancel_in_step, &c);
+        assert_int_equal(c.n_calls, 1);
+    }
+    uint64_t n_all = answers[2].finished.prompt_tokens;
+    add(make_request(20, 1, 4), prompt);
+    settle();
+    step(NULL, NULL);
+    assert_true(n_all > 200);
+    assert_in_range(answers[20].prompt_done, 1, n_all / 2);
+    run_to_end();
+    finish();
+    free(prompt);
+}
+
 static void test_scheduler_cancel_ends_waiting_and_parked_answers(void **state)
 {
     (void)state;
@@ -536,6 +602,8 @@ int main(void)
         cmocka_unit_test(test_scheduler_credit_parks_only_its_own),
         cmocka_unit_test(test_scheduler_credit_over_its_limit_breaks_the_protocol),
         cmocka_unit_test(test_scheduler_cancel_takes_effect_within_one_layer),
+        cmocka_unit_test(test_scheduler_cancels_without_a_pause_do_not_stop_others),
+        cmocka_unit_test(test_scheduler_given_up_steps_tell_nothing_of_the_speed),
         cmocka_unit_test(test_scheduler_cancel_ends_waiting_and_parked_answers),
         cmocka_unit_test(test_scheduler_step_gives_up_when_the_wire_breaks),
         cmocka_unit_test(test_scheduler_slow_steps_send_heartbeats),
