@@ -372,12 +372,17 @@ static void add_share(InkScheduler *s, InkGeneration *g, size_t n_rows)
     }
 }
 
+/* Whether typing shares this step with the others. */
+static bool is_turn_of_others(const InkScheduler *s)
+{
+    return s->n_alone % INK_SCHEDULER_TYPING_STEPS == INK_SCHEDULER_TYPING_STEPS - 1;
+}
+
 static bool stands_back(const InkScheduler *s, const InkGeneration *g, uint32_t best)
 {
     if (g->priority == BACKGROUND)
         return best != BACKGROUND;
-    return best == TYPING && g->priority != TYPING &&
-           s->n_alone % INK_SCHEDULER_TYPING_STEPS != INK_SCHEDULER_TYPING_STEPS - 1;
+    return best == TYPING && g->priority != TYPING && !is_turn_of_others(s);
 }
 
 static void plan_decode(InkScheduler *s, uint32_t best)
@@ -469,9 +474,14 @@ static void plan(InkScheduler *s)
         s->generations[i]->account->planned_usec = 0;
     }
     plan_decode(s, best);
-    size_t budget = rows_to_read(s);
-    uint32_t last = best == TYPING ? TYPING : best == BACKGROUND ? BACKGROUND : NORMAL;
-    for (uint32_t class = best; class <= last && budget != 0; class ++)
+    size_t budget = rows_to_read(s), kept = 0;
+    uint32_t last = best == BACKGROUND ? BACKGROUND : NORMAL;
+    if (best == TYPING && !is_turn_of_others(s))
+        last = TYPING;
+    else if (best == TYPING && (next_reader(s, INTERACTIVE) || next_reader(s, NORMAL)))
+        kept = budget / 2; /* prompts of typing without a pause leave nothing over */
+    budget = plan_prefill_class(s, best, budget - kept) + kept;
+    for (uint32_t class = best + 1; class <= last && budget != 0; class ++)
         budget = plan_prefill_class(s, class, budget);
 }
 

@@ -9,10 +9,11 @@
  * every eighth step while somebody types, which is over soon. Prompts are
  * read in strict order of class, and in short pieces while somebody writes, so that the writing
  * stays even. Within a class the rows of a step, and admission, go to the application (scope) that
- * has used least engine time so far (accounts.h). While a typing request runs, no other class
- * reads; one that is not short runs as interactive from then on, and its FINISHED says so. A few
- * places are kept for the better classes, so that a full worker still takes in a typing request.
- * An answer whose credit is used up is parked: it has no row and no place until CREDIT comes.
+ * has used least engine time so far (accounts.h). While a typing request runs, other classes read
+ * in every eighth step only; one that is not short runs as interactive from then on, and its
+ * FINISHED says so. A few places are kept for the better classes, so that a full worker still takes
+ * in a typing request. An answer whose credit is used up is parked: it has no row and no place
+ * until CREDIT comes.
  *
  * Keys and values are set aside at admission for the longest answer that may come, so that no
  * answer dies half-way for want of memory; who does not fit waits. Blocks that several use count
@@ -36,8 +37,8 @@
 /* What a typing request may have as such: new tokens, and tokens of its prompt to be read. */
 #define INK_SCHEDULER_TYPING_TOKENS        32u
 #define INK_SCHEDULER_TYPING_PROMPT_TOKENS 512u
-/* While typing runs the others write in every so manieth step: typing without a pause by one
- * program slows them down and does not stop them. */
+/* While typing runs the others read and write in every so manieth step: typing without a pause by
+ * one program slows them down and does not stop them. */
 #define INK_SCHEDULER_TYPING_STEPS         8u
 /* So long after a typing request the next one is expected, and steps are kept short. */
 #define INK_SCHEDULER_TYPING_USEC          10000000u

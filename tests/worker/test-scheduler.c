@@ -169,6 +169,49 @@ static void test_scheduler_class_of_a_running_answer_changes(void **state)
     finish();
 }
 
+/* Others are read in every eighth step, whether typing reads or writes. */
+static void test_scheduler_typing_without_a_pause_does_not_stop_readers(void **state)
+{
+    (void)state;
+    char *prompt = strdup(long_prompt(60));
+    InkWireGenerate typing = make_request(1, find_seed("hello and", 24, false, 0), 24);
+    typing.priority = 0;
+    begin(0);
+    add(typing, "hello and");
+    add(make_request(2, 1, 4), prompt);
+    settle();
+    for (size_t i = 1; i < INK_SCHEDULER_TYPING_STEPS - 1; i++)
+        step(NULL, NULL);
+    assert_int_equal(answers[2].prompt_done, 0);
+    step(NULL, NULL);
+    assert_false(answers[1].ended);
+    uint64_t n_read = answers[2].prompt_done;
+    assert_true(n_read > 0);
+    run_to_end();
+    assert_true(answers[2].ended && answers[1].ended);
+    finish();
+
+    begin(0); /* now typing that reads, and more than there is room for */
+    char *full = strdup(long_prompt(100));
+    add(make_request(1, 1, 4), full);
+    for (uint64_t id = 2; id < 2 + 11; id++) {
+        typing = make_request(id, id, 1);
+        typing.priority = 0;
+        add(typing, full);
+    }
+    settle();
+    for (size_t i = 1; i < INK_SCHEDULER_TYPING_STEPS; i++)
+        step(NULL, NULL);
+    assert_false(answers[12].ended);
+    assert_true(answers[1].prompt_done > 0);
+    run_to_end();
+    for (uint64_t id = 1; id < 2 + 11; id++)
+        assert_true(answers[id].ended && !answers[id].failed);
+    finish();
+    free(full);
+    free(prompt);
+}
+
 static void test_scheduler_full_worker_takes_in_a_typing_request(void **state)
 {
     (void)state;
@@ -598,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_scheduler_background_stands_back),
         cmocka_unit_test(test_scheduler_typing_reads_before_all_others),
         cmocka_unit_test(test_scheduler_class_of_a_running_answer_changes),
+        cmocka_unit_test(test_scheduler_typing_without_a_pause_does_not_stop_readers),
         cmocka_unit_test(test_scheduler_full_worker_takes_in_a_typing_request),
         cmocka_unit_test(test_scheduler_credit_parks_only_its_own),
         cmocka_unit_test(test_scheduler_credit_over_its_limit_breaks_the_protocol),
