@@ -18,6 +18,14 @@ static const char *word_of(InkPermission permission)
     return ink_permission_words[permission - INK_PERMISSION_TEXT];
 }
 
+/* Whole and as it is: programs may be named so that a shell reads something else. */
+static bool fits_command(const char *app_id)
+{
+    size_t n =
+        strspn(app_id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:._@-");
+    return n <= 120 && app_id[n] == '\0';
+}
+
 int ink_bus_check_permission(InkBus *b, const InkCallerEntry *who, InkPermission permission,
                              InkError *reterr)
 {
@@ -30,9 +38,14 @@ int ink_bus_check_permission(InkBus *b, const InkCallerEntry *who, InkPermission
                          word_of(permission));
     if (c->kind != INK_CALLER_HOST && permission == INK_PERMISSION_MANAGE)
         return INK_RAISE(EACCES, reterr, "manage is never given to a sandboxed application");
+    if (!fits_command(c->app_id))
+        return INK_RAISE(EACCES, reterr,
+                         "%s is denied to this application; the user allows it with: "
+                         "inkling app allow ID %s, and inkling app list shows the ID",
+                         word_of(permission), word_of(permission));
     return INK_RAISE(EACCES, reterr,
                      "%s is denied to this application; the user allows it with: "
-                     "inkling app allow %.120s %s",
+                     "inkling app allow %s %s",
                      word_of(permission), c->app_id, word_of(permission));
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "ipc/bus-private.h"
 #include "ipc/identity.h"
 
 #define DENIED  SD_BUS_ERROR_ACCESS_DENIED
@@ -207,12 +208,41 @@ static void test_permissions_service_is_told_who_is_there(void **state)
     settle(witness, 1);
 }
 
+static bool never(void *service, const InkCaller *caller, InkPermission permission)
+{
+    (void)service, (void)caller, (void)permission;
+    return false;
+}
+
+static void test_permissions_refusal_names_a_command_that_works(void **state)
+{
+    const InkServiceOps ops = {.permitted = never};
+    InkBus bus = {.ops = &ops};
+    char longest[INK_IDENTITY_MAX_BYTES + 1];
+    (void)state;
+    memset(longest, 'a', sizeof(longest));
+    memcpy(longest, "org.", 4);
+    longest[INK_IDENTITY_MAX_BYTES] = '\0';
+    const char *const ids[] = {"exe:c d",  "exe:;reboot", "exe:$(reboot)", "unit:a\\x2d.service",
+                               "exe:it's", longest};
+    for (size_t i = 0; i <= sizeof(ids) / sizeof(ids[0]); i++) {
+        bool is_plain = i == sizeof(ids) / sizeof(ids[0]);
+        InkCallerEntry who = {0};
+        InkError e = {0};
+        who.caller = (InkCaller){":1.1", is_plain ? "unit:a@b.service" : ids[i], INK_CALLER_HOST};
+        assert_int_equal(ink_bus_check_permission(&bus, &who, INK_PERMISSION_TEXT, &e), -EACCES);
+        assert_non_null(strstr(e.message, is_plain ? ": inkling app allow unit:a@b.service text"
+                                                   : ": inkling app allow ID text, and"));
+    }
+}
+
 #define with_all(f) cmocka_unit_test_setup_teardown(f, allow_all, allow_all)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         with_all(test_permissions_each_member_asks_for_its_own),
+        with_all(test_permissions_refusal_names_a_command_that_works),
         with_all(test_permissions_are_asked_before_arguments),
         with_all(test_permissions_decide_on_the_memory_switch),
         with_all(test_permissions_availability_says_denied),
