@@ -135,10 +135,12 @@ static bool is_too_long_for_typing(const InkScheduler *s, const InkGeneration *g
 {
     if (g->priority != TYPING)
         return false;
-    if (g->state != INK_GENERATION_QUEUED)
+    if (g->state == INK_GENERATION_DECODE || g->state == INK_GENERATION_ENDING)
         return g->state == INK_GENERATION_DECODE && g->n_output >= INK_SCHEDULER_TYPING_TOKENS;
-    size_t n_cached = ink_engine_cached_tokens(s->engine, g->prefix, g->prompt.ids, g->prompt.n);
-    return g->prompt.n - n_cached > INK_SCHEDULER_TYPING_PROMPT_TOKENS;
+    size_t n_there = g->n_prefilled;
+    if (g->state == INK_GENERATION_QUEUED)
+        n_there = ink_engine_cached_tokens(s->engine, g->prefix, g->prompt.ids, g->prompt.n);
+    return g->prompt.n - n_there > INK_SCHEDULER_TYPING_PROMPT_TOKENS;
 }
 
 static void lower_typing(InkScheduler *s, InkGeneration *g)

@@ -246,6 +246,34 @@ static void test_sharing_typing_after_a_long_prompt_is_interactive(void **state)
     }
 }
 
+/* Another class may be asked for while a prompt is read: what is left of it decides then. */
+static void test_sharing_long_prompt_does_not_become_typing_later(void **state)
+{
+    (void)state;
+    static uint32_t more[INK_SCHEDULER_TYPING_PROMPT_TOKENS];
+    for (size_t over = 0; over <= 1; over++) {
+        const InkWireString string = {"hello", 5};
+        const InkWireBulk bulk = {.strings = (InkWireString *)&string, .n = 1};
+        InkWireGenerate request = scoped(1, 1, 1, 4);
+        InkGeneration *g = NULL;
+        InkError e = {0};
+        request.priority = 2;
+        begin(0);
+        assert_int_equal(ink_generation_new(engine, &request, &bulk, &g, &e), 0);
+        size_t n = INK_SCHEDULER_TYPING_PROMPT_TOKENS + over - g->prompt.n;
+        assert_int_equal(ink_tokens_append(&g->prompt, more, n), 0);
+        const InkGeneration *seen = g;
+        assert_int_equal(ink_scheduler_add(scheduler, &g, &e), 0);
+        g = NULL;
+        settle();
+        assert_int_equal(seen->state, INK_GENERATION_PREFILL);
+        ink_scheduler_set_priority(scheduler, 1, 0);
+        assert_int_equal(seen->lowered_priority, over);
+        assert_int_equal(seen->priority, over);
+        finish();
+    }
+}
+
 static void test_sharing_better_class_gets_the_memory(void **state)
 {
     (void)state;
@@ -429,6 +457,7 @@ int main(void)
         cmocka_unit_test(test_sharing_accounts_forget_absence_and_keep_debts),
         cmocka_unit_test(test_sharing_long_typing_becomes_interactive),
         cmocka_unit_test(test_sharing_typing_after_a_long_prompt_is_interactive),
+        cmocka_unit_test(test_sharing_long_prompt_does_not_become_typing_later),
         cmocka_unit_test(test_sharing_better_class_gets_the_memory),
         cmocka_unit_test(test_sharing_long_traffic_leaks_nothing),
     };
