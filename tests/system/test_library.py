@@ -88,6 +88,14 @@ class InstalledTest(unittest.TestCase):
         self.assertEqual(r.returncode, 1)
         self.assertIn("prompt is empty", r.stderr)
 
+    def test_the_program_of_the_documentation(self):
+        program, = re.findall(r"^```c\n(.*?)^```$", (SOURCE / "docs/libinkling.md").read_text(), re.M | re.S)
+        source = self.root / "documented.c"
+        source.write_text(program)
+        r = self.run_program(self.compile(source))
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertGreater(len(r.stdout.strip()), 10)
+
     def test_whole_answers_and_a_stream_that_does_not_block(self):
         source = self.root / "whole.c"
         source.write_text(WHOLE)
