@@ -29,7 +29,7 @@ struct InkOnDemand {
     sd_event_source *timer;
     uint64_t idle_usec, busy_usec; /* when something was going on last */
     uint64_t left_usec, calls_usec;
-    uint64_t told_usec; /* systemd, that we stop; 0 = not told */
+    uint64_t told_usec; /* systemd, that we stop; 0 = not told, or there is none */
     Phase phase;
 };
 
@@ -76,27 +76,39 @@ static bool is_quiet(const InkOnDemand *o)
     return ink_app_is_empty(o->app) && ink_bus_is_quiet(o->bus);
 }
 
+/* Not when systemd was told that we stop: it ends us when that takes long, whoever runs. */
+static bool may_stay(const InkOnDemand *o)
+{
+    return o->told_usec == 0 && (ink_app_config(o->app)->resident != INK_RESIDENT_ON_DEMAND ||
+                                 ink_app_has_worker(o->app));
+}
+
+static void arm_here(InkOnDemand *o, uint64_t at_usec)
+{
+    uint64_t end_usec = o->told_usec + INK_LIMIT_STOPPING_USEC;
+    arm(o, o->told_usec != 0 && end_usec < at_usec ? end_usec : at_usec);
+}
+
 void ink_on_demand_check(InkOnDemand *o)
 {
     if (o->phase != HERE)
         return; /* its own timer runs */
-    if (ink_app_config(o->app)->resident != INK_RESIDENT_ON_DEMAND || ink_app_has_worker(o->app)) {
+    if (may_stay(o)) {
         (void)sd_event_source_set_enabled(o->timer, SD_EVENT_OFF);
         return; /* the end of the worker comes here again */
     }
     o->busy_usec = ink_clock_monotonic_usec();
-    arm(o, o->busy_usec + o->idle_usec);
+    arm_here(o, o->busy_usec + o->idle_usec);
 }
 
 /* ------------------------------------------------------------------ leaving */
 
 static void tell_systemd(InkOnDemand *o)
 {
-    if (o->told_usec != 0)
+    if (o->told_usec != 0 || sd_notify(false, "STOPPING=1") <= 0)
         return;
     o->told_usec = ink_clock_monotonic_usec();
-    if (sd_notify(false, "STOPPING=1") > 0)
-        (void)sd_notify_barrier(false, BARRIER_USEC);
+    (void)sd_notify_barrier(false, BARRIER_USEC);
 }
 
 static void leave(InkOnDemand *o)
@@ -121,32 +133,35 @@ static void come_back(InkOnDemand *o)
     }
     o->phase = HERE;
     o->busy_usec = ink_clock_monotonic_usec();
-    arm(o, o->busy_usec + o->idle_usec);
+    arm_here(o, o->busy_usec + o->idle_usec);
 }
 
 static void end(InkOnDemand *o)
 {
-    ink_log_info("nothing is left to do; the next call starts the service again");
+    if (is_quiet(o))
+        ink_log_info("nothing is left to do; the next call starts the service again");
+    /* Answers of what runs go out while there is a bus: sd-event closes it when the loop ends. */
+    ink_bus_stop_accepting(o->bus);
+    ink_app_stop(o->app);
     (void)sd_event_exit(o->event, 0);
 }
 
 static void look_here(InkOnDemand *o, uint64_t now)
 {
-    bool is_wanted = ink_app_config(o->app)->resident == INK_RESIDENT_ON_DEMAND;
     /* systemd would end us in the middle of an answer: end what there is in order, before that. */
-    if (o->told_usec != 0 && now - o->told_usec > INK_LIMIT_STOPPING_USEC) {
+    if (o->told_usec != 0 && now >= o->told_usec + INK_LIMIT_STOPPING_USEC) {
         end(o);
         return;
     }
-    if (!is_wanted || (ink_app_has_worker(o->app) && o->told_usec == 0))
+    if (may_stay(o))
         return;
     uint64_t last = ink_bus_last_call_usec(o->bus);
     last = last > o->busy_usec ? last : o->busy_usec;
     if (!is_quiet(o))
-        arm(o, now + (o->idle_usec < INK_LIMIT_EXIT_USEC / 8 ? o->idle_usec
-                                                             : INK_LIMIT_EXIT_USEC / 8));
+        arm_here(o, now + (o->idle_usec < INK_LIMIT_EXIT_USEC / 8 ? o->idle_usec
+                                                                  : INK_LIMIT_EXIT_USEC / 8));
     else if (now < last + o->idle_usec)
-        arm(o, last + o->idle_usec);
+        arm_here(o, last + o->idle_usec);
     else
         leave(o);
 }

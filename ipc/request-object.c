@@ -187,7 +187,10 @@ static void reply_blocking(InkRequestObject *r)
         (void)sd_bus_reply_method_errorf(call, INK_BUS_ERROR_SUPERSEDED,
                                          "a newer request with the same supersede-key came");
     else if (r->result.status == INK_TASK_CANCELLED)
-        ink_bus_reply_error(call, &(InkError){ECANCELED, "the request was cancelled"});
+        /* by what: a service that stops may be called again */
+        ink_bus_reply_error(call, r->result.error.code != 0
+                                      ? &r->result.error
+                                      : &(InkError){ECANCELED, "the request was cancelled"});
     else if (sd_bus_message_new_method_return(call, &reply) < 0 ||
              sd_bus_message_append(reply, "s", r->text.data != NULL ? r->text.data : "") < 0 ||
              ink_request_append_results(r, reply, false) < 0 || sd_bus_send(NULL, reply, NULL) < 0)

@@ -19,7 +19,7 @@ from dbus_next import BusType, Message, MessageType, Variant
 from dbus_next.aio import MessageBus
 
 from service import (BUILD, COUNTING, FULL, MODEL_NAME, NAME, PATH, SANITIZED, Client, Error, Service, alive, cpu_ticks,
-                     model_file, programs, run)
+                     model_file, programs, run, typed)
 
 COUNT = ("call", NAME, PATH, f"{NAME}.Text", "CountTokens", "sa{sv}", "one two three", 0)
 UNLOAD = ("call", NAME, PATH, f"{NAME}.Manager", "Unload", "a{sv}", 0)
@@ -126,6 +126,45 @@ class ComingAndGoingTest(unittest.TestCase):
         self.assertEqual(words[words.index("RELOADING=1") + 1], "READY=1", words)
         self.assertEqual([owned for m, owned in told if m.startswith("STOPPING=1")][0], True, words)
         self.assertIn("BARRIER=1", words)
+
+    def test_calls_that_meet_the_exit_are_answered_before_systemd_loses_patience(self):
+        """The service comes back for them; what takes longer than systemd waits is told so."""
+        async def body(s, sock):
+            loop = asyncio.get_running_loop()
+            calls, fds = [], []
+            async with Client(s) as c:
+                while not calls:
+                    data, fds, _, _ = await loop.run_in_executor(None, socket.recv_fds, sock, 4096, 4)
+                    if b"BARRIER=1" not in data:
+                        continue
+                    options = typed({"max-tokens": 4096, "temperature": 0.0, "deadline-usec": 60000000})
+                    calls = [asyncio.ensure_future(c.call("Text", "Complete", "sa{sv}", [COUNTING, options]))
+                             for _ in range(4)]
+                    await asyncio.sleep(0)
+                    await c.bus.call(Message(  # the bus has passed on what came before
+                        destination="org.freedesktop.DBus", path="/org/freedesktop/DBus",
+                        interface="org.freedesktop.DBus", member="GetId"))
+                    for fd in fds:
+                        os.close(fd)
+                return await asyncio.gather(*calls, return_exceptions=True)
+        folder = tempfile.mkdtemp(prefix="inkling-notify-")
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, \
+                Service(config="[memory]\nresident=on-demand\n") as s:
+            sock.bind(path)
+            sock.settimeout(20)
+            daemon = subprocess.Popen(
+                [programs()["daemon"], f"--worker={programs()['worker']}", "--exit-idle-msec=1000"],
+                env=dict(s.env, NOTIFY_SOCKET=path), stderr=subprocess.DEVNULL)
+            try:
+                answers = run(body(s, sock))
+                self.assertEqual(daemon.wait(10), 0)
+            finally:
+                daemon.kill()
+                daemon.wait()
+        names = [getattr(a, "name", "a text") for a in answers]
+        self.assertEqual(names, [f"{NAME}.Error.ShuttingDown"] * 4)
 
     def test_ten_starts_at_once_give_one_service(self):
         with Service() as s:
