@@ -334,12 +334,13 @@ static int open_bus(Program *p)
 
 static int wait_for_store(Program *p, InkError *reterr)
 {
+    int code;
     uint64_t end = ink_clock_monotonic_usec() + STORE_WAIT_USEC;
     for (uint64_t now = ink_clock_monotonic_usec(); !ink_app_is_ready(p->app) && now < end;
          now = ink_clock_monotonic_usec()) {
         int r = sd_event_run(p->event, end - now);
         INK_CHECK(r >= 0, -r, reterr, "event loop: %s", strerror(-r));
-        if (sd_event_get_state(p->event) == SD_EVENT_FINISHED)
+        if (sd_event_get_exit_code(p->event, &code) >= 0)
             return INK_RAISE(ESHUTDOWN, reterr, "asked to end while starting");
     }
     return 0;
@@ -405,6 +406,10 @@ static int run(Program *p)
 {
     InkError error = {0};
     int r = start(p, &error);
+    if (r == -ESHUTDOWN) {
+        ink_log_info("%s", error.message);
+        return EXIT_SUCCESS;
+    }
     if (r < 0) {
         ink_log_error("%s", error.message);
         return r == -EEXIST ? EXIT_TAKEN : EXIT_FAILURE;

@@ -189,10 +189,23 @@ int ink_request_pipe_new(sd_event *event, const InkRequestPipeEvents *events, vo
     return 0;
 }
 
+/* The loop may be over (the service ends): the last line goes as far as there is room. */
+static void write_last_line(InkRequestPipe *p)
+{
+    while (p->fd >= 0 && p->finishing && p->n_written_bytes < p->waiting.size_bytes) {
+        ssize_t n = write(p->fd, p->waiting.data + p->n_written_bytes,
+                          p->waiting.size_bytes - p->n_written_bytes);
+        if (n <= 0 && (n == 0 || errno != EINTR))
+            break;
+        p->n_written_bytes += n > 0 ? (size_t)n : 0;
+    }
+}
+
 InkRequestPipe *ink_request_pipe_free(InkRequestPipe *p)
 {
     if (p == NULL)
         return NULL;
+    write_last_line(p);
     close_write_end(p);
     free(p);
     return NULL;

@@ -39,6 +39,7 @@ typedef struct InkRequestPipeEvents {
 INK_MUST_CHECK int ink_request_pipe_new(sd_event *event, const InkRequestPipeEvents *events,
                                         void *userdata, uint64_t stall_usec, InkRequestPipe **ret,
                                         int *ret_read_fd);
+/* Writes what there is room for, if finish() was called; tells nothing. */
 InkRequestPipe *ink_request_pipe_free(InkRequestPipe *p);
 INK_DEFINE_CLEANUP(InkRequestPipe, ink_request_pipe_free, ink_request_pipe_free_p)
 

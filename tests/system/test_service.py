@@ -1,8 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Activation, completion from other languages, idleness, residency, names."""
+import asyncio
 import json
 import os
+import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -173,6 +176,37 @@ class ServiceTest(unittest.TestCase):
             self.assertTrue(s.wait_for(lambda: not alive(daemon) and not alive(worker), 5))
             s.busctl(*call)
             self.assertNotEqual(s.daemon_pid(), daemon)
+
+    def test_sigterm_tells_the_readers_of_pipes(self):
+        async def body(s):
+            async with Client(s) as c:
+                _, fd = await c.start_pipe(COUNTING, max_tokens=4096, temperature=0.0)
+                loop = asyncio.get_running_loop()
+                data = await loop.run_in_executor(None, os.read, fd, 65536)
+                os.kill(s.daemon_pid(), signal.SIGTERM)
+                while piece := await loop.run_in_executor(None, os.read, fd, 65536):
+                    data += piece
+                os.close(fd)
+                last = json.loads(data.decode().strip().split("\n")[-1])
+                self.assertEqual(last["finished"]["status"], 1)
+                self.assertIn("stopping", last["finished"]["error-message"])
+        with Service() as s:
+            run(body(s))
+
+    def test_sigterm_while_starting_ends_in_order(self):
+        """As soon as the signal is not the end by itself; the name is never taken then."""
+        met = 0
+        with Service() as s:
+            for _ in range(5):
+                daemon = subprocess.Popen([programs()["daemon"], f"--worker={programs()['worker']}"], env=s.env,
+                                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                status = pathlib.Path(f"/proc/{daemon.pid}/status")
+                s.wait_for(lambda: int(re.search(r"SigBlk:\s*(\w+)", status.read_text())[1], 16) & 1 << signal.SIGTERM - 1)
+                daemon.terminate()
+                _, log = daemon.communicate(timeout=20)
+                self.assertEqual(daemon.returncode, 0, log)
+                met += "asked to end while starting" in log
+        self.assertGreater(met, 0)
 
     def test_the_worker_ends_and_returns(self):
         s = self.service
