@@ -209,6 +209,22 @@ static int keep_descriptor(int fd, int *ret, InkError *reterr)
     return 0;
 }
 
+/* A caller's descriptor may be open for writing, too; a helper that a file has turned must not be
+ * able to change the person's own copy of it. */
+static int keep_read_only(int fd, int *ret, InkError *reterr)
+{
+    char path[32];
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY)
+        return keep_descriptor(fd, ret, reterr);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    *ret = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    INK_CHECK(*ret >= 0, EINVAL, reterr,
+              "file: open for writing, and it cannot be opened for reading only: %s",
+              strerror(errno));
+    return 0;
+}
+
 int ink_helper_start(sd_event *event, const char *program, const InkHelperJob *job,
                      const InkHelperEvents *events, void *userdata, InkHelper **ret,
                      InkError *reterr)
@@ -227,7 +243,7 @@ int ink_helper_start(sd_event *event, const char *program, const InkHelperJob *j
         .hash = job->hash,
         .size_bytes = job->size_bytes,
     };
-    INK_TRY(keep_descriptor(job->model_fd, &h->fds[0], reterr));
+    INK_TRY(keep_read_only(job->model_fd, &h->fds[0], reterr));
     if (job->copy_fd >= 0)
         INK_TRY(keep_descriptor(job->copy_fd, &h->fds[1], reterr));
     INK_TRY(ink_worker_process_spawn(program, "inspect", &h->process, &h->socket, reterr));

@@ -98,7 +98,7 @@ static size_t count_descriptors(void)
 static void test_helper_that_does_as_it_should(void **state)
 {
     (void)state;
-    Seen seen = play("rwcsR", true);
+    Seen seen = play("rwmcsR", true); /* the model's descriptor is open for writing */
     assert_true(seen.has_result);
     assert_int_equal(seen.n_progress, 2);
     assert_int_equal(seen.stage, INK_INSPECT_STORING);

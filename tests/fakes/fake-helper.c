@@ -5,10 +5,12 @@
  * one letter for each frame, and ends.
  *
  *   INKLING_FAKE_HELPER=...   r READY   u READY without a seal   w waits for the job
+ *     m ends when it could write to the model
  *     c, s PROGRESS of checking, storing at half of the job's size   b one that goes back to 0
  *     t PROGRESS of another total   R RESULT of the job   h RESULT without a hash
  *     z RESULT of another size   f FAILED with EBADMSG   n FAILED with ENOSPC   o FAILED with EPERM
  *     g garbage   . waits for ever */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +77,10 @@ static void play(char letter)
         break;
     case 'w':
         if (ink_inspect_receive(WIRE, 0, true, &job, NULL) < 0)
+            exit(1);
+        break;
+    case 'm':
+        if ((fcntl(job.fds[0], F_GETFL) & O_ACCMODE) != O_RDONLY || write(job.fds[0], "x", 1) >= 0)
             exit(1);
         break;
     case 'c':
