@@ -45,6 +45,25 @@ class CommandTest(unittest.TestCase):
                       "You are a helpful assistant.", "What is the capital of France?")
         self.assertIn("Paris", out)
 
+    def test_errors_cannot_steer_the_terminal(self):
+        word = "\x1b[31m\u009b31m\u202e"
+        for args in (["app", "allow", "x", word], [word], ["complete", "--" + word]):
+            main, child = pty.openpty()
+            p = subprocess.Popen([programs()["inkling"], *args], env=self.service.env, stdin=subprocess.DEVNULL,
+                                 stdout=child, stderr=child)
+            os.close(child)
+            out = b""
+            try:
+                while chunk := os.read(main, 4096):
+                    out += chunk
+            except OSError:  # the end of a terminal
+                pass
+            os.close(main)
+            self.assertEqual(p.wait(30), 2)
+            for control in ("\x1b", "\u009b", "\u202e"):
+                self.assertNotIn(control.encode(), out, args)
+            self.assertIn(b"<U+001B>[31m", out)
+
     def test_chat_dialogue_on_a_terminal(self):
         main, child = pty.openpty()
         p = subprocess.Popen([programs()["inkling"], "chat", "--temperature", "0", "--max-tokens", "30"],
