@@ -325,6 +325,26 @@ static void test_gguf_refuses_tensor_types(void **state)
     expect_refused(&b, EBADMSG, "tensor \"t\" has the unknown type 4294967295");
 }
 
+/* Blocks of 256 values: rows that do not fit them, and a last block that is not whole. */
+static void test_gguf_refuses_torn_super_blocks(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t type;
+        size_t n_bytes;
+    } types[] = {{INK_TYPE_Q4_K, 144}, {INK_TYPE_Q6_K, 210}};
+    for (size_t i = 0; i < 2; i++) {
+        static const uint64_t widths[] = {1, 32, 255, 257, 320};
+        for (size_t k = 0; k < 5; k++) {
+            InkBuffer b = one_tensor(2, (uint64_t[]){widths[k], 16}, types[i].type, 0, 8192);
+            expect_refused(&b, EBADMSG, "no multiple of the block of");
+        }
+        InkBuffer b =
+            one_tensor(2, (uint64_t[]){512, 3}, types[i].type, 0, 6 * types[i].n_bytes - 1);
+        expect_refused(&b, EBADMSG, "lie beyond the end of the file");
+    }
+}
+
 /* No ids (#24997, #26318): no upper bound, no type check, padding that wraps. */
 static void test_gguf_refuses_alignments(void **state)
 {
@@ -554,6 +574,7 @@ int main(void)
         cmocka_unit_test(test_gguf_sizes_that_wrap),
         cmocka_unit_test(test_gguf_refuses_offsets),
         cmocka_unit_test(test_gguf_refuses_tensor_types),
+        cmocka_unit_test(test_gguf_refuses_torn_super_blocks),
         cmocka_unit_test(test_gguf_refuses_alignments),
         cmocka_unit_test(test_gguf_refuses_every_cut),
         cmocka_unit_test(test_gguf_survives_failing_allocations),

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "engine/worker/protocol.h"
 
@@ -490,6 +491,64 @@ static void test_protocol_many_requests_leave_nothing_behind(void **state)
     hang_up();
 }
 
+/* Sends as a broker does, which never waits for room and reads meanwhile. */
+static void send_and_read(void *frame, size_t n_bytes, int fd)
+{
+    int r;
+    while ((r = ink_wire_send(wire[0], MSG_DONTWAIT, frame, n_bytes, NULL, 0, &fd, fd >= 0)) ==
+           -EAGAIN)
+        assert_true(receive_answer(wire[0], 0));
+    assert_int_equal(r, 0);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* More than the worker takes in during a step: the rest waits in the socket, nothing is lost, and
+ * no descriptor is left. */
+static void test_protocol_more_frames_than_may_wait_are_all_answered(void **state)
+{
+    enum { ROUNDS = 3, FIRST = 3 };
+    (void)state;
+    const char *text = "hello and other words\n";
+    size_t n_descriptors = count_descriptors();
+    struct rlimit usual, sealed;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    sealed = usual;
+    sealed.rlim_cur = 256; /* as seal.c has it */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &sealed), 0);
+    begin();
+    load();
+    char *prompt = malloc(2001);
+    assert_non_null(prompt);
+    memset(prompt, '7', 2000);
+    prompt[2000] = '\0';
+    for (size_t round = 0; round < ROUNDS; round++) {
+        InkWireGenerate writing = make_request(2, 3, 200);
+        send_prompt(writing, "hello and");
+        for (uint64_t id = FIRST; id <= MAX_ANSWERS; id++) {
+            InkWireTokenize t = {.header = {.type = INK_WIRE_TOKENIZE, .id = id},
+                                 .kind = INK_WIRE_COMPLETE};
+            const char *strings[] = {id % 2 != 0 ? text : prompt};
+            InkWireCredit c = {.header = {.type = INK_WIRE_CREDIT, .id = id + 1000},
+                               .more_bytes = 1};
+            send_and_read(&t, sizeof(t), make_bulk(strings, 1));
+            send_and_read(&c, sizeof(c), -1); /* nobody's, and waits all the same */
+        }
+        for (uint64_t id = 2; id <= MAX_ANSWERS; id++) {
+            wait_for(id);
+            assert_false(answers[id].failed);
+            assert_true(answers[id].finished.prompt_tokens > 0);
+        }
+        assert_int_equal(answers[FIRST].finished.prompt_tokens,
+                         answers[FIRST + 2].finished.prompt_tokens);
+        clear_answers();
+    }
+    free(prompt);
+    hang_up();
+    assert_int_equal(count_descriptors(), n_descriptors);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+}
+
 /* -- what a broken broker gets ----------------------------------------------------------------- */
 
 static void test_protocol_broken_frames_end_the_connection(void **state)
@@ -586,6 +645,7 @@ int main(void)
         cmocka_unit_test(test_protocol_users_mistakes_fail_alone),
         cmocka_unit_test(test_protocol_credit_and_cancel_reach_a_parked_answer),
         cmocka_unit_test(test_protocol_cancel_overtakes_long_prompts),
+        cmocka_unit_test(test_protocol_more_frames_than_may_wait_are_all_answered),
         cmocka_unit_test(test_protocol_hanging_up_in_the_middle_ends_the_worker),
         cmocka_unit_test(test_protocol_not_a_number_fails_the_request_and_not_the_worker),
         cmocka_unit_test(test_protocol_trim_forgets_what_was_read),
