@@ -58,6 +58,8 @@ static int new_job(void (*run)(InkStoreJob *, InkStore *), const InkTranscript *
 
 static int submit(InkStoreThread *t, Job **job, InkError *reterr)
 {
+    const InkTranscript *turns = &(*job)->turns;
+    (*job)->base.n_bytes = turns->n_bytes + turns->n * sizeof(*turns->turns);
     INK_TRY(ink_store_thread_submit(t, &(*job)->base, reterr));
     *job = NULL;
     return 0;

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "daemon/store-jobs.h"
+#include "daemon/store-sessions.h"
 #include "engine/base/alloc.h"
 #include "engine/base/clock.h"
 #include "tests/personalize/store-test.h"
@@ -137,6 +138,39 @@ static void test_store_jobs_are_bounded_in_bytes(void **state)
     r = ink_store_job_observe(f->thread, APP, events, N_EVENTS, true, true, on_count, f, &error);
     assert_int_equal(r, 0); /* all was given back */
     loop_until(f, n + 1);
+}
+
+static void on_opened(void *userdata, const InkError *error, const InkStoredSession *session,
+                      InkTranscript *turns)
+{
+    (void)session, (void)turns;
+    note(userdata, error);
+}
+
+static void test_store_jobs_of_sessions_are_bounded_in_bytes_too(void **state)
+{
+    Fixture *f = *state;
+    enum { BYTES = 4000000, N_MOST = 40 };
+    _cleanup_free_ char *text = calloc(1, BYTES + 1);
+    _cleanup_transcript_ InkTranscript first = INK_TRANSCRIPT_INIT;
+    const InkStoredSession options = {0};
+    InkError error = {0};
+    char name[16];
+    size_t n = 0;
+    int r = 0;
+    memset(text, 'x', BYTES);
+    assert_int_equal(ink_transcript_add(&first, INK_ROLE_USER, text, BYTES, 0, 0, &error), 0);
+    /* Each has 4 MB to write; the thread may take some of them while the others come. */
+    while (r == 0 && n < N_MOST) {
+        snprintf(name, sizeof(name), "%zu", n);
+        r = ink_store_job_open_session(f->thread, APP, name, &options, &first, on_opened, f,
+                                       &error);
+        n += r == 0;
+    }
+    assert_int_equal(r, -EBUSY);
+    assert_non_null(strstr(error.message, "32 MiB"));
+    assert_true(n >= 8);
+    loop_until(f, n);
 }
 
 static void test_store_jobs_go_there_and_back(void **state)
@@ -363,6 +397,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_store_jobs_go_there_and_back),
         T(test_store_jobs_are_bounded_in_bytes),
+        T(test_store_jobs_of_sessions_are_bounded_in_bytes_too),
         T(test_store_jobs_refuse_unknown_names),
         T(test_store_jobs_carry_the_error_of_the_store),
         T(test_store_thread_queue_is_bounded_and_drained_by_stop),
