@@ -101,6 +101,18 @@ static int apply_option(Cli *cli, const CliOption *o, const char *value)
     return CLI_OK;
 }
 
+static int report_surplus(const Cli *cli)
+{
+    const CliVerb *verb = cli->verb;
+    if (verb->max_positionals == 0)
+        return cli_usage(cli, "%s takes no argument", verb->name);
+    if (strstr(verb->arguments, "TEXT") != NULL || strstr(verb->arguments, "VALUE") != NULL)
+        return cli_usage(cli, "too many arguments for %s; quote a text of several words",
+                         verb->name);
+    return cli_usage(cli, "too many arguments for %s; see inkling %s --help", verb->name,
+                     verb->name);
+}
+
 int cli_parse(Cli *cli, const CliVerb *verb, int argc, char **argv, int first)
 {
     bool options_end = false;
@@ -118,11 +130,7 @@ int cli_parse(Cli *cli, const CliVerb *verb, int argc, char **argv, int first)
                 return cli_usage(cli, "unknown option \"%.32s\"; see inkling %s --help", arg,
                                  verb->name);
             if (cli->n_positionals == verb->max_positionals)
-                return cli_usage(cli,
-                                 verb->max_positionals == 0
-                                     ? "%s takes no argument"
-                                     : "too many arguments for %s; quote a text of several words",
-                                 verb->name);
+                return report_surplus(cli);
             cli->positionals[cli->n_positionals++] = arg;
             continue;
         }

@@ -133,13 +133,22 @@ class CommandTest(unittest.TestCase):
         self.assertNotIn("fail", self.ok("doctor"))
         self.assertEqual(self.ok("version").count("0.1.0"), 2)
 
+    def test_doctor_without_a_model_blames_the_model_alone(self):
+        with Service(model=False) as empty:
+            self.assertEqual(empty.inkling("complete", "x").returncode, 5)  # starts it
+            r = empty.inkling("doctor", "--json")
+        self.assertEqual(r.returncode, 1)
+        verdicts = {c["check"]: c["verdict"] for c in map(json.loads, r.stdout.splitlines())}
+        self.assertEqual([c for c, v in verdicts.items() if v == "fail"], ["model"], r.stdout)
+
     def test_wrong_use(self):
         for args, words in [(["complte", "x"], "complete"), (["complete", "--wibble", "x"], "--wibble"),
                             (["complete", "--max-tokens", "lots", "x"], "max-tokens"),
                             (["complete", "--max-tokens", "-1", "x"], "max-tokens"),
                             (["complete", "--max-tokens", "99999", "x"], "max-tokens"),
                             (["complete", "--temperature", "nan", "x"], "temperature"),
-                            (["complete", "a", "b"], "quote"), (["complete", ""], "prompt"),
+                            (["complete", "a", "b"], "quote"), (["model", "import", "a", "b", "c"], "inkling model --help"),
+                            (["complete", ""], "prompt"),
                             (["tokens", "--ids", "--chat", "x"], "--chat"), (["observe", "ate", "x"], "kind"),
                             (["suggest"], "KIND"), (["memory", "maybe"], "on")]:
             r = self.service.inkling(*args)
