@@ -434,7 +434,7 @@ class CancelTest(unittest.TestCase):
         all_ms.sort()
         p95 = all_ms[int(len(all_ms) * 0.95) - 1]
         print(f"cancel from every door: p95 {p95:.0f} ms of {len(all_ms)}")
-        self.assertLess(p95, 1000, "machines differ; the figure to look at is the one above")
+        self.assertLess(p95, 4000 if SANITIZED else 1000, "machines differ; the figure to look at is the one above")
 
 
 class FloodTest(unittest.TestCase):
