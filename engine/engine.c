@@ -197,6 +197,11 @@ const InkTokenizer *ink_engine_tokenizer(const InkEngine *e)
     return e->tokenizer;
 }
 
+void ink_engine_settle_threads(InkEngine *e)
+{
+    ink_threads_settle(e->threads);
+}
+
 size_t ink_engine_kv_bytes(const InkEngine *e)
 {
     return ink_kv_pool_used_bytes(e->kv);

@@ -65,6 +65,8 @@ const InkEngineInfo *ink_engine_info(const InkEngine *e);
 const InkTokenizer *ink_engine_tokenizer(const InkEngine *e);
 /* Bytes of KV blocks in use by sessions. */
 size_t ink_engine_kv_bytes(const InkEngine *e);
+/* Threads stay on processors of their own from here on; see ink_threads_settle(). */
+void ink_engine_settle_threads(InkEngine *e);
 /* Bytes of KV blocks that the prefix cache holds, of one scope or of all (0); blocks that sessions
  * use as well count in both. */
 size_t ink_engine_cached_bytes(const InkEngine *e, uint32_t scope);

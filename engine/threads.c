@@ -127,6 +127,26 @@ void ink_threads_run(InkThreads *t, InkThreadsJob *job, void *userdata)
     ink_threads_barrier(t);
 }
 
+static void settle_on_processor(void *userdata, size_t thread, size_t n_threads)
+{
+    const cpu_set_t *all = userdata;
+    cpu_set_t one;
+    (void)n_threads;
+    CPU_ZERO(&one);
+    for (size_t cpu = 0, n = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, all) && n++ == thread)
+            CPU_SET(cpu, &one);
+    (void)sched_setaffinity(0, sizeof(one), &one); /* refused: all works as before */
+}
+
+void ink_threads_settle(InkThreads *t)
+{
+    cpu_set_t all;
+    CPU_ZERO(&all);
+    if (t->n > 1 && sched_getaffinity(0, sizeof(all), &all) == 0 && CPU_COUNT(&all) == (int)t->n)
+        ink_threads_run(t, settle_on_processor, &all);
+}
+
 static size_t count_processors(void)
 {
     cpu_set_t set;

@@ -26,6 +26,11 @@ size_t ink_threads_count(const InkThreads *t);
 
 /* Runs the job on every thread; returns when all are done. */
 void ink_threads_run(InkThreads *t, InkThreadsJob *job, void *userdata);
+/* One processor for each thread, the caller's too, where the pool has as many as there are; for a
+ * process that does nothing else. After a sleep the kernel likes to put threads that wake one
+ * another on one processor, and for some tens of milliseconds, until it spreads them again, each
+ * meeting costs two switches: a short answer took three times as long. */
+void ink_threads_settle(InkThreads *t);
 /* Inside a job: waits until every thread of the pool has come here. */
 void ink_threads_barrier(InkThreads *t);
 

@@ -219,6 +219,7 @@ static int open_model(Worker *w, InkError *reterr)
     };
     _cleanup_(ink_engine_close_p) InkEngine *e = NULL;
     INK_TRY(ink_engine_open(w->frame.fds[0], &options, &e, reterr));
+    ink_engine_settle_threads(e);
     INK_TRY(ink_scheduler_new(e, options.max_kv_bytes, w->socket, &w->scheduler, reterr));
     w->engine = INK_TAKE(e);
     return 0;

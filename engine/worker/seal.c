@@ -201,6 +201,7 @@ static int add_common_rules(scmp_filter_ctx filter)
         {SCMP_SYS(fcntl), 1, INT_MASK, F_GET_SEALS},
         {SCMP_SYS(prctl), 0, INT_MASK, PR_SET_NAME},
         {SCMP_SYS(prctl), 0, INT_MASK, PR_SET_VMA},
+        {SCMP_SYS(sched_setaffinity), 0, INT_MASK, 0}, /* of the calling thread */
     };
     int r = allow_calls(filter, common_calls, sizeof(common_calls) / sizeof(common_calls[0]));
     if (r == 0)
