@@ -289,20 +289,18 @@ void ink_residency_update_idle(InkApp *app)
     if (!busy && app->outdated && ink_worker_state(app->worker) == INK_WORKER_READY)
         ink_residency_unload(app);
     bool rests = !busy && ink_worker_state(app->worker) == INK_WORKER_READY;
-    (void)sd_event_source_set_time(app->rest, ink_clock_monotonic_usec() + INK_LIMIT_REST_USEC);
+    bool may_end = rests && (app->config.resident != INK_RESIDENT_ALWAYS || is_short);
     (void)sd_event_source_set_enabled(app->rest, rests ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
-    if (busy || ink_worker_state(app->worker) != INK_WORKER_READY ||
-        (app->config.resident == INK_RESIDENT_ALWAYS && !is_short)) {
-        (void)sd_event_source_set_enabled(app->idle, SD_EVENT_OFF);
+    (void)sd_event_source_set_enabled(app->idle, may_end ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+    if (!rests)
         return;
-    }
     uint64_t now = ink_clock_monotonic_usec(), at = now + app->config.idle_usec;
+    (void)sd_event_source_set_time(app->rest, now + INK_LIMIT_REST_USEC);
     if (at < app->hold_until_usec)
         at = app->hold_until_usec;
     if (is_short)
         at = now + INK_LIMIT_PRESSURE_IDLE_USEC;
     (void)sd_event_source_set_time(app->idle, at);
-    (void)sd_event_source_set_enabled(app->idle, SD_EVENT_ONESHOT);
 }
 
 /* ------------------------------------------------------------------ settings */
